@@ -1,0 +1,168 @@
+//! The whole of what listens, and how it changes.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use arc_swap::ArcSwap;
+use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
+use tokio::task::JoinHandle;
+use waxseal_tls::Pool;
+
+use crate::accept::accept;
+use crate::drain::Drainer;
+use crate::limits::Gate;
+use crate::listen::{self, BindError};
+use crate::settings::{Listener, SocketOptions};
+use crate::tally::Tally;
+
+/// Handshakes in progress at once. Each costs a millisecond of a core and some 30 KiB while it lasts; the rest wait,
+/// within their own deadlines.
+const MAX_HANDSHAKES: usize = 2048;
+
+/// What all sessions of a server share.
+pub(crate) struct Shared {
+    pub(crate) pool: Arc<Pool>,
+    pub(crate) drainer: Drainer,
+    pub(crate) handshakes: Semaphore,
+    pub(crate) tally: Arc<Tally>,
+    /// The second this server was made in, to tell its sessions' names from those of the one before.
+    pub(crate) born: u32,
+    gates: Mutex<HashMap<Arc<str>, Arc<Gate>>>,
+}
+
+impl Shared {
+    /// The count of a listener's connections, which goes on over reloads.
+    pub(crate) fn gate(&self, listener: &Arc<str>) -> Arc<Gate> {
+        let mut gates = self.gates.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(gates.entry(Arc::clone(listener)).or_default())
+    }
+}
+
+/// The listeners, the sessions they have begun, and the way from one set of settings to the next.
+pub struct Server {
+    shared: Arc<Shared>,
+    running: HashMap<SocketAddr, Running>,
+}
+
+/// One listening socket and its accept loop.
+struct Running {
+    options: SocketOptions,
+    settings: Arc<ArcSwap<Listener>>,
+    accepting: JoinHandle<()>,
+}
+
+/// Settings whose sockets are all bound, and that change nothing until they are applied.
+pub struct Prepared {
+    listeners: Vec<Arc<Listener>>,
+    bound: HashMap<SocketAddr, TcpListener>,
+}
+
+impl Server {
+    /// A server that listens nowhere yet.
+    pub fn new(pool: Arc<Pool>) -> Self {
+        let born = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+        Self {
+            shared: Arc::new(Shared {
+                pool,
+                drainer: Drainer::new(),
+                handshakes: Semaphore::new(MAX_HANDSHAKES),
+                tally: Arc::default(),
+                born: u32::try_from(born & u64::from(u32::MAX)).unwrap_or_default(),
+                gates: Mutex::default(),
+            }),
+            running: HashMap::new(),
+        }
+    }
+
+    /// Binds what `listeners` need beyond what is bound already. Nothing else changes, whatever happens.
+    ///
+    /// # Errors
+    /// Every address that cannot be bound.
+    pub fn prepare(&self, listeners: Vec<Listener>) -> Result<Prepared, Vec<BindError>> {
+        let mut bound = HashMap::new();
+        let mut errors = Vec::new();
+        for listener in &listeners {
+            for address in &listener.bind {
+                if self.running.get(address).is_some_and(|running| running.options == listener.socket) {
+                    continue;
+                }
+                match listen::bind(*address, &listener.socket) {
+                    Ok(socket) => {
+                        bound.insert(*address, socket);
+                    }
+                    Err(source) => errors.push(BindError {
+                        listener: listener.name.to_string(),
+                        address: *address,
+                        source,
+                    }),
+                }
+            }
+        }
+        if !errors.is_empty() {
+            return Err(errors);
+        }
+        Ok(Prepared { listeners: listeners.into_iter().map(Arc::new).collect(), bound })
+    }
+
+    /// Puts prepared settings in force: new sockets accept, those no longer wanted close, the others go on under their
+    /// new settings. Sessions keep what they began with.
+    pub fn apply(&mut self, prepared: Prepared) {
+        let Prepared { listeners, mut bound } = prepared;
+        let mut before = std::mem::take(&mut self.running);
+        for listener in listeners {
+            for address in &listener.bind {
+                let running = match (bound.remove(address), before.remove(address)) {
+                    (Some(sockets), replaced) => {
+                        if let Some(replaced) = replaced {
+                            replaced.accepting.abort();
+                        }
+                        self.run(sockets, &listener)
+                    }
+                    (None, Some(running)) => {
+                        running.settings.store(Arc::clone(&listener));
+                        running
+                    }
+                    // Bound twice in one set of settings, which whoever made them has to prevent.
+                    (None, None) => continue,
+                };
+                self.running.insert(*address, running);
+            }
+        }
+        for (_, gone) in before {
+            gone.accepting.abort();
+        }
+    }
+
+    fn run(&self, sockets: TcpListener, listener: &Arc<Listener>) -> Running {
+        let settings = Arc::new(ArcSwap::new(Arc::clone(listener)));
+        let accepting = tokio::spawn(accept(sockets, Arc::clone(&settings), Arc::clone(&self.shared)));
+        Running { options: listener.socket.clone(), settings, accepting }
+    }
+
+    /// The addresses in use; with port 0 in the settings, these are still the ones asked for.
+    pub fn addresses(&self) -> impl Iterator<Item = SocketAddr> {
+        self.running.keys().copied()
+    }
+
+    /// What has happened so far.
+    pub fn tally(&self) -> &Arc<Tally> {
+        &self.shared.tally
+    }
+
+    /// Sessions that live.
+    pub fn live_sessions(&self) -> usize {
+        self.shared.drainer.live()
+    }
+
+    /// Accepts nothing more, tells every session in the words of its protocol at a moment when it can hear them, and
+    /// waits for the last one, at most `grace`. Returns how many had to be cut.
+    pub async fn drain(mut self, grace: Duration) -> usize {
+        for (_, running) in self.running.drain() {
+            running.accepting.abort();
+        }
+        self.shared.drainer.run(grace).await
+    }
+}

@@ -1,0 +1,585 @@
+//! One connection, from its first byte to its log line: dialogue, handshake, service, splice.
+
+use std::fmt;
+use std::io;
+use std::mem::MaybeUninit;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use socket2::SockRef;
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::sync::SemaphorePermit;
+use tokio::time::{Instant, timeout, timeout_at};
+use waxseal_proto::proxy::{self, ProxyHead};
+use waxseal_proto::{
+    Auth, CleartextStart, ClientLeg, Dialogue, DoorWords, Ended, Farewell, GoAhead, Guard, OpeningError,
+    Outputs, Protocol, StartTls, Step, Taken, farewell,
+};
+use waxseal_tls::{Acceptor, Begin, Group, HandshakeError, PlainStream};
+
+use crate::drain::{Drain, Phase};
+use crate::leg::{Leg, Socket};
+use crate::limits::{Full, Place};
+use crate::server::Shared;
+use crate::service::{Caller, Opened, ServiceError};
+use crate::settings::{Listener, Security};
+use crate::splice::{Splice, SpliceEnd, SpliceReport};
+
+/// How long a client may talk to the door alone where it need not start TLS (RFC 5321 section 4.5.3.2.7: five minutes).
+const DIALOGUE_TIMEOUT: Duration = Duration::from_secs(300);
+/// How long a farewell may take to be written.
+const FAREWELL_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Why a client was not let into a handshake.
+const HANDSHAKES_BUSY: &str = "waiting for a handshake to begin, as too many are in progress";
+
+/// One connection.
+pub(crate) struct Session {
+    listener: Arc<Listener>,
+    shared: Arc<Shared>,
+    source: SocketAddr,
+    destination: SocketAddr,
+    accepted: Instant,
+    id: SessionId,
+}
+
+/// The name of a session in logs, and to services that log such a thing.
+#[derive(Clone, Copy)]
+struct SessionId(u64);
+
+impl SessionId {
+    /// Names are unique in the life of a process; the high half tells processes apart.
+    fn next(shared: &Shared) -> Self {
+        static LAST: AtomicU64 = AtomicU64::new(0);
+        Self(u64::from(shared.born) << 32 | (LAST.fetch_add(1, Ordering::Relaxed) & 0xffff_ffff))
+    }
+}
+
+impl fmt::Display for SessionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}", self.0)
+    }
+}
+
+/// A client and its service, ready to be joined.
+struct Established {
+    client: Leg,
+    service: Leg,
+    guard: Guard,
+    queues: Outputs,
+}
+
+/// Why a session ended before it reached a service.
+#[derive(Debug, thiserror::Error)]
+enum Early {
+    #[error("client left")]
+    ClientLeft,
+    #[error("client said goodbye")]
+    Goodbye,
+    #[error("connection lost: {0}")]
+    Lost(#[from] io::Error),
+    #[error("{0}")]
+    Dialogue(&'static str),
+    #[error(
+        "INJECTION: {bytes} bytes stood between STARTTLS and the go-ahead; nothing of them was executed (number {count} \
+         since start)"
+    )]
+    Injection { bytes: usize, count: u64 },
+    #[error("timed out {0}")]
+    TimedOut(&'static str),
+    #[error("waxseal is shutting down")]
+    ShutDown,
+    #[error("handshake failed: {0}")]
+    Handshake(String),
+    #[error("{0}")]
+    Cleartext(String),
+    #[error("{0}")]
+    Service(#[from] ServiceError),
+    #[error("service {service} is not reachable: {why}")]
+    Unreachable { service: String, why: Arc<str> },
+}
+
+impl Early {
+    /// Whether an operator should look at it, rather than at the client.
+    fn is_ours(&self) -> bool {
+        match self {
+            Self::Service(error) => !error.is_about_the_client(),
+            Self::Unreachable { .. } => true,
+            _ => false,
+        }
+    }
+}
+
+/// How the service's greeting reaches the client.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Greeting {
+    /// It is the first thing the client hears.
+    Passed,
+    /// The door has greeted already.
+    Swallowed,
+}
+
+impl Session {
+    pub(crate) fn new(
+        listener: Arc<Listener>,
+        shared: Arc<Shared>,
+        source: SocketAddr,
+        destination: SocketAddr,
+        accepted: Instant,
+    ) -> Self {
+        let id = SessionId::next(&shared);
+        Self { listener, shared, source, destination, accepted, id }
+    }
+
+    /// Tells a client for which there is no place so, in the words of its protocol where it can hear them.
+    pub(crate) async fn turn_away(self, mut stream: TcpStream, full: Full) {
+        self.shared.tally.turned_away.add();
+        let limit = match full {
+            Full::Listener => "max-connections",
+            Full::Address => "max-connections-per-address",
+        };
+        tracing::warn!(
+            listener = &*self.listener.name,
+            client = %self.source,
+            "connection turned away: {limit} of this listener is reached"
+        );
+        if !matches!(self.listener.security, Security::Implicit(_)) {
+            let words = self.farewell(Farewell::TooManyConnections);
+            let _ = timeout(FAREWELL_TIMEOUT, stream.write_all(&words)).await;
+        }
+    }
+
+    /// Serves the connection to its end.
+    pub(crate) async fn serve(self, stream: TcpStream, place: Place) {
+        let mut drain = self.shared.drainer.drain();
+        // The way to the service is boxed: an idle session's task is to hold no more than the splice.
+        let established = Box::pin(self.establish(stream, &mut drain)).await;
+        match established {
+            Ok(established) => {
+                self.shared.tally.sessions.add();
+                self.join(*established, &mut drain).await;
+            }
+            Err(early) => self.log_early(&early),
+        }
+        drop(place);
+    }
+
+    async fn join(&self, established: Established, drain: &mut Drain) {
+        let Established { client, service, guard, queues } = established;
+        let mut splice = Splice::new(client, service, guard, queues);
+        let report = splice.run(idle_limit(self.listener.protocol), drain, |end| self.last_words(end)).await;
+        self.log_end(splice.client(), &report);
+    }
+
+    async fn establish(&self, stream: TcpStream, drain: &mut Drain) -> Result<Box<Established>, Early> {
+        let socket = Socket::Tcp(stream);
+        match &self.listener.security {
+            Security::Clear => {
+                let client = Leg::plain(socket, &self.shared.pool);
+                let leg = ClientLeg::Clear { auth: Auth::Pass };
+                self.open(client, leg, None, Greeting::Passed).await
+            }
+            Security::Implicit(acceptor) => {
+                let deadline = self.accepted + self.listener.timeout;
+                let leave = (deadline, self.handshake_permit(deadline).await?);
+                let client = self.handshake(acceptor, socket, Begin::FirstByte, leave, drain).await?;
+                self.open(client, ClientLeg::Tls, None, Greeting::Passed).await
+            }
+            Security::StartTls { acceptor, require } => {
+                let starttls = if *require { StartTls::Required } else { StartTls::Optional };
+                let client = PlainStream::new(socket, Arc::clone(&self.shared.pool));
+                match self.talk(client, starttls, drain).await? {
+                    Talked::StartTls(socket, go_ahead, permit) => {
+                        let leave = (Instant::now() + self.listener.timeout, permit);
+                        let begin = Begin::After(go_ahead.drained);
+                        let client = self.handshake(acceptor, socket, begin, leave, drain).await?;
+                        // RFC 5804 section 2.2: the capabilities again, unasked; elsewhere the client asks anew.
+                        let greeting = match self.listener.protocol {
+                            Protocol::ManageSieve => Greeting::Passed,
+                            _ => Greeting::Swallowed,
+                        };
+                        self.open(client, ClientLeg::Tls, None, greeting).await
+                    }
+                    Talked::Open(socket, start) => {
+                        let pool = Arc::clone(&self.shared.pool);
+                        let client = Leg::Plain(PlainStream::with_unread(socket, pool, start.unread));
+                        let leg = ClientLeg::Clear { auth: Auth::Refuse };
+                        self.open(client, leg, start.hello, Greeting::Swallowed).await
+                    }
+                }
+            }
+        }
+    }
+
+    /// The door alone with the client, until TLS is to start or the service is needed.
+    async fn talk(
+        &self,
+        mut client: PlainStream<Socket>,
+        starttls: StartTls,
+        drain: &mut Drain,
+    ) -> Result<Talked<'_>, Early> {
+        let begun = Instant::now();
+        let deadline = match starttls {
+            StartTls::Required => begun + self.listener.timeout,
+            StartTls::Optional => begun + DIALOGUE_TIMEOUT,
+        };
+        let capabilities = match self.listener.service.capabilities().await {
+            Ok(capabilities) => capabilities,
+            Err(unreachable) => {
+                self.say(&mut client, self.farewell(Farewell::Unreachable)).await;
+                let service = self.listener.service.name().to_owned();
+                return Err(Early::Unreachable { service, why: unreachable.0 });
+            }
+        };
+        let words = DoorWords { hostname: Arc::clone(&self.listener.hostname), starttls };
+        let Some(mut dialogue) = Dialogue::new(self.listener.protocol, words, capabilities) else {
+            return Err(Early::Dialogue("there is no STARTTLS in this protocol"));
+        };
+        let mut out = Vec::new();
+        dialogue.greet(&mut out);
+        loop {
+            let turn = async {
+                client.write_all(&out).await?;
+                client.flush().await?;
+                client.fill_buf().await.map(<[u8]>::len)
+            };
+            let heard = tokio::select! {
+                heard = timeout_at(deadline, turn) => heard,
+                () = drain.begun() => {
+                    self.say(&mut client, self.farewell(Farewell::ShuttingDown)).await;
+                    return Err(Early::ShutDown);
+                }
+            };
+            out.clear();
+            let Ok(heard) = heard else {
+                self.say(&mut client, self.farewell(Farewell::TimedOut)).await;
+                return Err(Early::TimedOut("before TLS"));
+            };
+            if heard? == 0 {
+                return Err(Early::ClientLeft);
+            }
+            let data = client.fill_buf().await?;
+            let count = data.len();
+            let step = dialogue.receive(data, &mut out);
+            client.consume(count);
+            match step {
+                Step::More => {}
+                Step::StartTls(go_ahead) => return self.begin_tls(client, out, go_ahead, deadline).await,
+                Step::Open(start) => {
+                    client.write_all(&out).await?;
+                    let (socket, _) = client.into_parts();
+                    return Ok(Talked::Open(socket, start));
+                }
+                Step::Close(ended) => {
+                    self.say(&mut client, out).await;
+                    return Err(self.ended(ended, dialogue.saw_proxy_header()));
+                }
+            }
+        }
+    }
+
+    /// Says the go-ahead, with the proof in hand that nothing is unread, neither in our buffer nor in the kernel's.
+    async fn begin_tls(
+        &self,
+        mut client: PlainStream<Socket>,
+        out: Vec<u8>,
+        go_ahead: GoAhead,
+        deadline: Instant,
+    ) -> Result<Talked<'_>, Early> {
+        client.write_all(&out).await?;
+        let bytes = unread(client.get_ref());
+        if bytes > 0 {
+            return Err(self.injection(bytes));
+        }
+        let Ok(permit) = self.handshake_permit(deadline).await else {
+            self.say(&mut client, self.farewell(Farewell::HandshakesBusy)).await;
+            return Err(Early::TimedOut(HANDSHAKES_BUSY));
+        };
+        client.write_all(&go_ahead.words).await?;
+        client.flush().await?;
+        match client.into_parts() {
+            (socket, unread) if unread.is_empty() => Ok(Talked::StartTls(socket, go_ahead, permit)),
+            (_, unread) => Err(self.injection(unread.len())),
+        }
+    }
+
+    /// Leave to run a handshake, as only so many run at once.
+    async fn handshake_permit(&self, deadline: Instant) -> Result<SemaphorePermit<'_>, Early> {
+        match timeout_at(deadline, self.shared.handshakes.acquire()).await {
+            Ok(Ok(permit)) => Ok(permit),
+            Ok(Err(_)) | Err(_) => Err(Early::TimedOut(HANDSHAKES_BUSY)),
+        }
+    }
+
+    async fn handshake(
+        &self,
+        acceptor: &Arc<Acceptor>,
+        socket: Socket,
+        begin: Begin,
+        (deadline, _permit): (Instant, SemaphorePermit<'_>),
+        drain: &mut Drain,
+    ) -> Result<Leg, Early> {
+        let implicit = matches!(begin, Begin::FirstByte);
+        let mut handshake = acceptor.begin(socket, begin);
+        let over = async {
+            while drain.phase() != Phase::Over {
+                drain.advanced().await;
+            }
+        };
+        let outcome = tokio::select! {
+            outcome = timeout_at(deadline, handshake.run()) => outcome,
+            () = over => return Err(Early::ShutDown),
+        };
+        match outcome {
+            Ok(Ok(established)) => {
+                let stream = handshake.finish(established);
+                self.shared.tally.handshakes.add();
+                if stream.facts().resumed {
+                    self.shared.tally.resumptions.add();
+                }
+                Ok(Leg::Tls(Box::new(stream)))
+            }
+            Ok(Err(HandshakeError::Cleartext { first })) if implicit => {
+                let (socket, _) = handshake.into_io();
+                Err(self.cleartext_on_tls(socket, Some(first)).await)
+            }
+            // Not TLS after the go-ahead: it was sent before it, or by someone who does not know of TLS.
+            Ok(Err(HandshakeError::Cleartext { first })) => Err(self.injection(first.len())),
+            Ok(Err(error)) => {
+                self.shared.tally.handshake_failures.add();
+                Err(Early::Handshake(error.to_string()))
+            }
+            Err(_) => {
+                self.shared.tally.handshake_failures.add();
+                let (socket, received) = handshake.into_io();
+                if implicit && received == 0 {
+                    return Err(self.cleartext_on_tls(socket, None).await);
+                }
+                Err(Early::TimedOut("in the TLS handshake"))
+            }
+        }
+    }
+
+    /// A client that speaks, or waits to be spoken to, in clear on an implicit listener is told so in its own language.
+    async fn cleartext_on_tls(&self, socket: Socket, first: Option<Vec<u8>>) -> Early {
+        let mut client = PlainStream::new(socket, Arc::clone(&self.shared.pool));
+        self.say(&mut client, self.farewell(Farewell::CleartextOnTls)).await;
+        Early::Cleartext(match first {
+            Some(first) if !matches!(proxy::read(&first), ProxyHead::None) => format!(
+                "the peer sent a PROXY header, which is believed from proxy.trusted-networks only; {} is not among them",
+                self.source.ip()
+            ),
+            Some(_) => "client spoke cleartext on a port that is encrypted from the first byte; in the client choose \
+                        \"SSL/TLS\" for this port, or use the STARTTLS port"
+                .to_owned(),
+            None => "timed out in the TLS handshake: the client said nothing. If it waits for a greeting in clear, \
+                     choose \"SSL/TLS\" in it for this port, or use the STARTTLS port"
+                .to_owned(),
+        })
+    }
+
+    /// Opens the service and prepares what stands between it and the client.
+    async fn open(
+        &self,
+        mut client: Leg,
+        leg: ClientLeg,
+        hello: Option<Vec<u8>>,
+        greeting: Greeting,
+    ) -> Result<Box<Established>, Early> {
+        let id = self.id.to_string();
+        let caller = Caller {
+            source: self.source,
+            destination: self.destination,
+            tls: client.facts(),
+            hello,
+            session: &id,
+        };
+        let opened = match self.listener.service.open(caller).await {
+            Ok(opened) => opened,
+            Err(error) => {
+                self.shared.tally.service_failures.add();
+                let words = error
+                    .refusal()
+                    .and_then(|refusal| own_words(self.listener.protocol, refusal))
+                    .unwrap_or_else(|| self.farewell(Farewell::Unreachable));
+                self.say(&mut client, words).await;
+                return Err(error.into());
+            }
+        };
+        let Opened { leg: service, greeting: greeted, capabilities, unread } = opened;
+        let mut guard = Guard::new(self.listener.protocol, leg, &self.listener.hostname);
+        if let Some(capabilities) = &capabilities {
+            guard.service_offers(capabilities);
+        }
+        let mut queues = Outputs::default();
+        if greeting == Greeting::Passed {
+            feed(&mut guard, &greeted, &mut queues);
+        }
+        feed(&mut guard, &unread, &mut queues);
+        Ok(Box::new(Established { client, service, guard, queues }))
+    }
+
+    fn injection(&self, bytes: usize) -> Early {
+        Early::Injection { bytes, count: self.shared.tally.injections.add() }
+    }
+
+    fn ended(&self, ended: Ended, saw_proxy_header: bool) -> Early {
+        match ended {
+            Ended::Quit => Early::Goodbye,
+            Ended::Injection { bytes } => self.injection(bytes),
+            _ if saw_proxy_header => Early::Cleartext(format!(
+                "the peer sent a PROXY header, which is believed from proxy.trusted-networks only; {} is not among them",
+                self.source.ip()
+            )),
+            Ended::TlsInCleartext => Early::Cleartext(
+                "client started TLS at once on a STARTTLS port; in the client choose \"STARTTLS\" for this port, or use \
+                 the port that is encrypted from the first byte"
+                    .to_owned(),
+            ),
+            Ended::TooManyErrors => Early::Dialogue("too many errors before TLS"),
+            Ended::HttpRequest => Early::Dialogue("an HTTP request on a mail port"),
+            Ended::Literal => Early::Dialogue("a literal before TLS"),
+        }
+    }
+
+    fn farewell(&self, why: Farewell) -> Vec<u8> {
+        farewell(self.listener.protocol, &self.listener.hostname, why)
+    }
+
+    /// What is said to the client when we end its session with the service.
+    fn last_words(&self, end: &SpliceEnd) -> Vec<u8> {
+        match end {
+            // An HTTP response that nobody asked for would be taken for the answer to the next request.
+            _ if self.listener.protocol == Protocol::Http => Vec::new(),
+            SpliceEnd::Idle => self.farewell(Farewell::TimedOut),
+            SpliceEnd::ShutDown => self.farewell(Farewell::ShuttingDown),
+            SpliceEnd::ServiceLost(_) => self.farewell(Farewell::ServiceFailed),
+            // The guard has said why.
+            SpliceEnd::Cut(_) => Vec::new(),
+            SpliceEnd::Client
+            | SpliceEnd::ClientTruncated
+            | SpliceEnd::Service
+            | SpliceEnd::ClientLost(_) => Vec::new(),
+        }
+    }
+
+    /// Says something to a client that is about to be closed; whether it hears it is its own affair.
+    async fn say(&self, client: &mut (impl AsyncWriteExt + Unpin), words: Vec<u8>) {
+        let _ = timeout(FAREWELL_TIMEOUT, async {
+            client.write_all(&words).await?;
+            client.shutdown().await
+        })
+        .await;
+    }
+
+    fn log_early(&self, early: &Early) {
+        let listener = &*self.listener.name;
+        let (client, session) = (self.source, self.id);
+        let seconds = self.accepted.elapsed().as_secs_f32();
+        match early {
+            Early::Injection { .. } => {
+                tracing::warn!(listener, %client, %session, seconds, end = %early, "session refused");
+            }
+            _ if early.is_ours() => {
+                tracing::error!(listener, %client, %session, seconds, end = %early, "session failed");
+            }
+            _ => {
+                tracing::info!(listener, %client, %session, seconds, end = %early, "session ended before a service")
+            }
+        }
+    }
+
+    fn log_end(&self, client: &Leg, report: &SpliceReport) {
+        let facts = client.facts();
+        tracing::info!(
+            listener = &*self.listener.name,
+            client = %self.source,
+            session = %self.id,
+            sni = facts.and_then(|facts| facts.sni.as_deref()),
+            tls = facts.map(|facts| facts.version.name()),
+            suite = facts.map(|facts| facts.suite.name()),
+            group = facts.and_then(|facts| facts.group).map(Group::name),
+            resumed = facts.map(|facts| facts.resumed),
+            certificate = facts.and_then(|facts| facts.certificate.as_deref()),
+            service = self.listener.service.name(),
+            up = report.up,
+            down = report.down,
+            seconds = self.accepted.elapsed().as_secs_f32(),
+            end = %report.end,
+            "session ended"
+        );
+    }
+}
+
+/// Where the dialogue has led.
+enum Talked<'a> {
+    StartTls(Socket, GoAhead, SemaphorePermit<'a>),
+    Open(Socket, CleartextStart),
+}
+
+/// The words in which the service refused this client, where they are an answer in the client's protocol.
+fn own_words(protocol: Protocol, refusal: &OpeningError) -> Option<Vec<u8>> {
+    let text = match refusal {
+        OpeningError::HelloRefused { reply } => return Some(reply.clone()),
+        OpeningError::Refused { text } | OpeningError::XclientRefused { text } => text,
+        _ => return None,
+    };
+    let fits = match protocol {
+        Protocol::Smtp | Protocol::Submission | Protocol::Lmtp => {
+            text.starts_with(['4', '5']) && text.as_bytes().get(3) == Some(&b' ')
+        }
+        Protocol::Imap => text.starts_with("* BYE"),
+        Protocol::Pop3 => text.starts_with("-ERR"),
+        Protocol::ManageSieve => text.starts_with("BYE"),
+        Protocol::Http => false,
+    };
+    fits.then(|| format!("{text}\r\n").into_bytes())
+}
+
+/// Gives the guard what the service has said already.
+fn feed(guard: &mut Guard, mut said: &[u8], queues: &mut Outputs) {
+    while !said.is_empty() {
+        let taken =
+            if guard.is_transparent() { Taken::Pass(said.len()) } else { guard.from_service(said, queues) };
+        match taken {
+            Taken::Pass(count) => {
+                let (passed, rest) = said.split_at(count.min(said.len()));
+                queues.to_client.extend_from_slice(passed);
+                said = rest;
+            }
+            Taken::Took(count) => said = said.get(count..).unwrap_or_default(),
+            // Nothing of the client's is pending yet, so there is nothing to wait for.
+            Taken::Wait | Taken::Close(_) => return,
+        }
+    }
+}
+
+/// How many bytes the kernel holds for us, at least; they are left there.
+fn unread(socket: &Socket) -> usize {
+    let mut space = [MaybeUninit::<u8>::uninit(); 64];
+    let peeked = match socket {
+        Socket::Tcp(stream) => SockRef::from(stream).peek(&mut space),
+        Socket::Unix(stream) => SockRef::from(stream).peek(&mut space),
+    };
+    // WouldBlock means that there is nothing; any other error will be met again by the handshake.
+    peeked.unwrap_or(0)
+}
+
+/// How long a session may be silent.
+fn idle_limit(protocol: Protocol) -> Duration {
+    let minutes = match protocol {
+        // RFC 5321 section 4.5.3.2: the longest wait of a client is ten minutes, for the end of DATA.
+        Protocol::Smtp | Protocol::Submission | Protocol::Lmtp => 11,
+        // RFC 9051 section 5.4: at least 30 minutes; IDLE is renewed every 29.
+        Protocol::Imap => 35,
+        // RFC 1939 section 3: at least ten minutes.
+        Protocol::Pop3 => 11,
+        // RFC 5804 section 1.2: at least 30 minutes.
+        Protocol::ManageSieve => 35,
+        Protocol::Http => 10,
+    };
+    Duration::from_secs(minutes * 60)
+}
