@@ -1,0 +1,252 @@
+//! `waxseal serve`: the life of the process, from a loaded configuration to the last session's end.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use waxseal_server::{BindError, Server};
+use waxseal_tls::{CertificateSet, CertificateSpec, CertificateStore, Watcher};
+
+use crate::config::{self, Loaded, Machine};
+use crate::logs::Logs;
+use crate::ports;
+use crate::privileges::{self, PrivilegeError};
+use crate::wiring::{Rooms, WiringError};
+
+/// How long sessions may go on once the process is told to stop.
+const GRACE: Duration = Duration::from_secs(30);
+
+/// Why serving did not begin.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// Addresses that cannot be listened on, a line each.
+    #[error("{}", .0.join("\n"))]
+    Bind(Vec<String>),
+    /// Services that cannot be set up.
+    #[error(transparent)]
+    Wiring(#[from] WiringError),
+    /// `server.run-as` that cannot be followed.
+    #[error(transparent)]
+    Privileges(#[from] PrivilegeError),
+    /// What the system refused otherwise.
+    #[error("cannot start: {0}")]
+    System(#[from] std::io::Error),
+}
+
+/// Serves `loaded`, which was read from `path`, until SIGTERM or SIGINT.
+///
+/// # Errors
+/// What keeps it from beginning. Once it serves, nothing does.
+pub fn serve(loaded: Loaded, path: PathBuf) -> Result<(), ServeError> {
+    let logs = Logs::start(loaded.model.log);
+    raise_open_files();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let served = runtime.block_on(async {
+        let signals = Signals::new()?;
+        App::start(loaded, path, logs)?.run(signals).await;
+        Ok(())
+    });
+    // A look-up in the system's resolver may still block a thread; nobody waits for its answer.
+    runtime.shutdown_background();
+    served
+}
+
+/// A running waxseal.
+struct App {
+    path: PathBuf,
+    logs: Logs,
+    rooms: Rooms,
+    server: Server,
+    watcher: Watcher,
+    in_force: config::Model,
+}
+
+/// What the process is told from outside.
+struct Signals {
+    hangup: Signal,
+    terminate: Signal,
+    interrupt: Signal,
+    report: Signal,
+    child: Signal,
+}
+
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        Ok(Self {
+            hangup: signal(SignalKind::hangup())?,
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            report: signal(SignalKind::user_defined1())?,
+            child: signal(SignalKind::child())?,
+        })
+    }
+
+    async fn stop(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => "SIGINT",
+        }
+    }
+}
+
+impl App {
+    fn start(loaded: Loaded, path: PathBuf, logs: Logs) -> Result<Self, ServeError> {
+        let Loaded { model, identities, .. } = loaded;
+        let (set, _) = CertificateSet::new(identities, &model.hostname);
+        let mut rooms = Rooms::new(CertificateStore::new(set));
+        let mut server = Server::new(rooms.pool.clone());
+
+        let (listeners, relays) = rooms.wire(&model)?.into_parts();
+        let prepared = server.prepare(listeners).map_err(|errors| ServeError::Bind(bind_texts(&errors)))?;
+        if let Some(run_as) = &model.run_as {
+            privileges::drop_to(run_as)?;
+            warn_of_keys_out_of_reach(&model.certificates);
+        }
+        let watcher = Watcher::start(model.certificates.clone(), &model.hostname, rooms.store.clone())?;
+        server.apply(prepared);
+        rooms.keep(relays);
+        tracing::info!(
+            version = env!("CARGO_PKG_VERSION"),
+            listeners = model.listeners.len(),
+            certificates = model.certificates.len(),
+            "serving"
+        );
+        Ok(Self { path, logs, rooms, server, watcher, in_force: model })
+    }
+
+    async fn run(mut self, mut signals: Signals) {
+        let stop = loop {
+            tokio::select! {
+                stop = signals.stop() => break stop,
+                _ = signals.hangup.recv() => self.reload(),
+                _ = signals.report.recv() => self.report(),
+                _ = signals.child.recv() => reap(),
+            }
+        };
+        tracing::info!(sessions = self.server.live_sessions(), "{stop}: stopping, within {} s", GRACE.as_secs());
+        self.report();
+        let second = async {
+            signals.stop().await;
+        };
+        tokio::select! {
+            cut = self.server.drain(GRACE) => match cut {
+                0 => tracing::info!("stopped"),
+                cut => tracing::warn!("stopped; {cut} sessions were cut, as they did not end in {} s", GRACE.as_secs()),
+            },
+            () = second => tracing::warn!("stopped at once, as told twice"),
+        }
+    }
+
+    /// Reads the configuration again and puts it into force whole, or not at all.
+    fn reload(&mut self) {
+        tracing::info!("SIGHUP: reading {} again", self.path.display());
+        let loaded = match config::load(&self.path, &Machine::this()) {
+            Ok(loaded) => loaded,
+            Err(report) => {
+                tracing::error!("the configuration stays as it was, as the new one is wrong:\n{report}");
+                return;
+            }
+        };
+        if let Err(error) = self.change(loaded) {
+            tracing::error!("the configuration stays as it was: {error}");
+        }
+    }
+
+    fn change(&mut self, loaded: Loaded) -> Result<(), ServeError> {
+        let Loaded { model, identities, report } = loaded;
+        if !report.is_empty() {
+            tracing::warn!("the new configuration:\n{report}");
+        }
+        let (listeners, relays) = self.rooms.wire(&model)?.into_parts();
+        let prepared =
+            self.server.prepare(listeners).map_err(|errors| ServeError::Bind(bind_texts(&errors)))?;
+        let (set, _) = CertificateSet::new(identities, &model.hostname);
+        let watcher = Watcher::start(model.certificates.clone(), &model.hostname, self.rooms.store.clone())?;
+
+        // Nothing fails from here on.
+        self.watcher = watcher;
+        self.rooms.store.publish(set);
+        self.server.apply(prepared);
+        self.rooms.keep(relays);
+        self.logs.change(model.log);
+        if model.run_as != self.in_force.run_as {
+            tracing::warn!("server.run-as is followed at the start only; restart waxseal to change it");
+        }
+        self.in_force = model;
+        tracing::info!(listeners = self.in_force.listeners.len(), "the new configuration is in force");
+        Ok(())
+    }
+
+    /// The counters, in one line.
+    fn report(&self) {
+        let tally = self.server.tally();
+        tracing::info!(
+            live = self.server.live_sessions(),
+            connections = tally.connections.get(),
+            sessions = tally.sessions.get(),
+            handshakes = tally.handshakes.get(),
+            resumptions = tally.resumptions.get(),
+            handshake_failures = tally.handshake_failures.get(),
+            injections = tally.injections.get(),
+            turned_away = tally.turned_away.get(),
+            service_failures = tally.service_failures.get(),
+            "counted since the start"
+        );
+    }
+}
+
+/// One line for each address that cannot be listened on: who holds it, or what is missing.
+fn bind_texts(errors: &[BindError]) -> Vec<String> {
+    errors
+        .iter()
+        .map(|error| {
+            let remedy = match error.source.kind() {
+                std::io::ErrorKind::AddrInUse => match ports::holder(error.address) {
+                    Some(holder) => format!("it is held by {holder}; stop that, or choose another address"),
+                    None => "another program holds it; stop that, or choose another address".to_owned(),
+                },
+                std::io::ErrorKind::PermissionDenied => {
+                    "ports below 1024 are root's: start waxseal as root and let it become somebody else (server.run-as), or \
+                     give it CAP_NET_BIND_SERVICE (AmbientCapabilities= in the unit)"
+                        .to_owned()
+                }
+                std::io::ErrorKind::AddrNotAvailable => "this machine has no such address".to_owned(),
+                _ => return error.to_string(),
+            };
+            format!("{error}: {remedy}")
+        })
+        .collect()
+}
+
+/// A key that the user we have become cannot read is served until its next renewal, and no longer; better said now.
+fn warn_of_keys_out_of_reach(certificates: &[CertificateSpec]) {
+    for certificate in certificates {
+        if let Err(error) = waxseal_tls::load(certificate) {
+            tracing::warn!(
+                certificate = certificate.id,
+                "a renewed certificate will not be picked up: after server.run-as, {error}"
+            );
+        }
+    }
+}
+
+/// Each session takes two descriptors; the soft limit of 1024 that most systems start with is for select(2).
+fn raise_open_files() {
+    if let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE)
+        && soft < hard
+        && let Err(error) = setrlimit(Resource::RLIMIT_NOFILE, hard, hard)
+    {
+        tracing::warn!("the limit of open files stays at {soft}: {error}");
+    }
+}
+
+/// As PID 1 of a container we inherit every orphan, and nobody else buries them.
+fn reap() {
+    while let Ok(status) = waitpid(None, Some(WaitPidFlag::WNOHANG)) {
+        if status == WaitStatus::StillAlive {
+            break;
+        }
+    }
+}
