@@ -72,6 +72,17 @@ impl DerefMut for Door {
     }
 }
 
+/// The certificate that most tests show: `mail.pem` and `mail.key` on the ground, which
+/// [`mail_certificate`](crate::mail_certificate) makes.
+pub const CERTIFICATE: &str = r#"
+[server]
+hostname = "mail.example.test"
+[certificate.mail]
+cert = "%{file:<dir>/mail.pem}%"
+private-key = "%{file:<dir>/mail.key}%"
+default = true
+"#;
+
 /// Runs a command of the program to its end.
 ///
 /// # Panics

@@ -158,6 +158,18 @@ impl Leaf {
     }
 }
 
+/// An authority, and its certificate for `mail.example.test` and for both loopback addresses as
+/// `mail.pem` and `mail.key`: what [`CERTIFICATE`](crate::CERTIFICATE) names.
+///
+/// # Panics
+/// When the machine cannot make them.
+#[must_use]
+pub fn mail_certificate(ground: &Ground) -> Pki {
+    let pki = Pki::new(ground);
+    pki.leaf_in(ground.dir(), "mail", KeyKind::Ecdsa, &["mail.example.test", "127.0.0.1", "::1"]);
+    pki
+}
+
 /// rustls' provider, whole.
 #[must_use]
 pub fn provider() -> CryptoProvider {

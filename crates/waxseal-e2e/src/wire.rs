@@ -21,6 +21,31 @@ pub struct TlsClient {
     pub name: String,
 }
 
+impl TlsClient {
+    /// A ClientHello of this client's, as records.
+    ///
+    /// # Panics
+    /// When its settings make none.
+    #[must_use]
+    pub fn hello(&self) -> Vec<u8> {
+        let mut connection = self.connection().expect("client");
+        client_hello(&mut connection).expect("ClientHello")
+    }
+
+    fn connection(&self) -> io::Result<ClientConnection> {
+        let name = ServerName::try_from(self.name.clone()).map_err(io::Error::other)?;
+        ClientConnection::new(Arc::clone(&self.config), name).map_err(io::Error::other)
+    }
+}
+
+fn client_hello(connection: &mut ClientConnection) -> io::Result<Vec<u8>> {
+    let mut hello = Vec::new();
+    while connection.wants_write() {
+        connection.write_tls(&mut hello)?;
+    }
+    Ok(hello)
+}
+
 /// A connection with the talk so far, which every panic prints.
 #[derive(Debug)]
 pub struct Wire {
