@@ -326,10 +326,23 @@ impl Wire {
     ///
     /// # Errors
     /// As the handshake gives them.
-    pub fn try_tls(mut self, client: &TlsClient) -> io::Result<Self> {
-        let name = ServerName::try_from(client.name.clone()).map_err(io::Error::other)?;
-        let connection = ClientConnection::new(Arc::clone(&client.config), name).map_err(io::Error::other)?;
-        let mut stream = StreamOwned::new(connection, self.take_socket());
+    pub fn try_tls(self, client: &TlsClient) -> io::Result<Self> {
+        self.try_tls_in(client, 1)
+    }
+
+    /// As [`Wire::try_tls`], with the ClientHello in so many segments.
+    ///
+    /// # Errors
+    /// As the handshake gives them.
+    pub fn try_tls_in(mut self, client: &TlsClient, segments: usize) -> io::Result<Self> {
+        let mut stream = StreamOwned::new(client.connection()?, self.take_socket());
+        let hello = client_hello(&mut stream.conn)?;
+        for segment in hello.chunks(hello.len().div_ceil(segments)) {
+            stream.sock.write_all(segment)?;
+            if segments > 1 {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+        }
         while stream.conn.is_handshaking() {
             stream.conn.complete_io(&mut stream.sock)?;
         }

@@ -505,7 +505,7 @@ fn alpn_agrees_on_the_protocols_own_name_and_refuses_others() {
             ("explicit", "imap", "implicit = false"),
         ],
     );
-    let alpn = |listener, offer| house.openssl(listener).args(&["-alpn", offer]);
+    let alpn = |listener: &str, offer: &str| house.openssl(listener).args(&["-alpn", offer]);
     for name in ["imap", "pop3", "managesieve"] {
         assert_eq!(alpn(name, name).run().done().alpn.as_deref(), Some(name));
         assert_eq!(alpn(name, &format!("http/1.1,{name}")).run().done().alpn.as_deref(), Some(name));
