@@ -292,6 +292,23 @@ impl Wire {
         self.socket().set_read_timeout(Some(SOON)).expect("read timeout");
     }
 
+    /// Whatever comes within `time`, or until the end.
+    ///
+    /// # Panics
+    /// When the socket refuses its options.
+    pub fn ended_or_silent(&mut self, time: Duration) -> Vec<u8> {
+        self.socket().set_read_timeout(Some(time)).expect("read timeout");
+        let mut bytes = Vec::new();
+        while let Ok(some) = self.read_some() {
+            if some.is_empty() {
+                break;
+            }
+            bytes.extend(some);
+        }
+        self.socket().set_read_timeout(Some(SOON)).expect("read timeout");
+        bytes
+    }
+
     /// Ends this direction, with close_notify where there is TLS.
     ///
     /// # Panics
