@@ -395,6 +395,55 @@ impl Wire {
         }
     }
 
+    /// The certificate that the server showed, DER.
+    ///
+    /// # Panics
+    /// When there is no TLS, or none was shown.
+    #[must_use]
+    pub fn certificate(&self) -> Vec<u8> {
+        let chain = self.session().peer_certificates().expect("a chain");
+        chain.first().expect("a certificate").to_vec()
+    }
+
+    /// Sends `bytes` and reads `count` bytes at the same time, over TLS.
+    ///
+    /// # Panics
+    /// When it gets stuck in either direction, or there is no TLS.
+    pub fn exchange(&mut self, mut bytes: &[u8], count: usize) -> Vec<u8> {
+        let mut read = std::mem::take(&mut self.unread);
+        let Io::Client(stream) = &mut self.io else { panic!("no TLS here") };
+        let (connection, socket) = (&mut stream.conn, &mut stream.sock);
+        socket.set_nonblocking(true).expect("non-blocking");
+        let mut buffer = vec![0; 64 * 1024];
+        let mut moved = Instant::now();
+        while read.len() < count || !bytes.is_empty() || connection.wants_write() {
+            let mut idle = true;
+            if !bytes.is_empty() {
+                let taken = connection.writer().write(bytes).expect("plaintext");
+                bytes = &bytes[taken..];
+                idle &= taken == 0;
+            }
+            idle &= !went(connection.write_tls(socket));
+            if connection.wants_read() {
+                idle &= !went(connection.read_tls(socket));
+                connection.process_new_packets().expect("records");
+            }
+            if let Ok(some) = connection.reader().read(&mut buffer) {
+                assert!(some > 0, "the stream ended after {} of {count} bytes", read.len());
+                read.extend_from_slice(&buffer[..some]);
+                idle = false;
+            }
+            if idle {
+                assert!(moved.elapsed() < SOON, "stuck: {} read, {} to send", read.len(), bytes.len());
+                std::thread::sleep(Duration::from_micros(200));
+            } else {
+                moved = Instant::now();
+            }
+        }
+        socket.set_nonblocking(false).expect("blocking");
+        read
+    }
+
     /// Whether the other side said close_notify, once its stream has ended.
     ///
     /// # Panics
@@ -421,6 +470,15 @@ impl Wire {
             Io::Server(stream) => stream.as_mut(),
             Io::Gone => panic!("no stream after a failed handshake"),
         }
+    }
+}
+
+/// Whether bytes went through a socket that does not block.
+fn went(result: io::Result<usize>) -> bool {
+    match result {
+        Ok(count) => count > 0,
+        Err(error) if error.kind() == ErrorKind::WouldBlock => false,
+        Err(error) => panic!("socket: {error}"),
     }
 }
 
