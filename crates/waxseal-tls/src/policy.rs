@@ -183,6 +183,11 @@ impl Suite {
         self.0.id
     }
 
+    /// Whether it goes with RSA keys; the others of TLS 1.2 go with ECDSA and Ed25519 keys (RFC 8422 section 5.10).
+    pub(crate) fn takes_rsa(self) -> bool {
+        self.name().starts_with("TLS_ECDHE_RSA")
+    }
+
     pub(crate) fn by_id(id: CipherSuite) -> Option<Self> {
         Self::ALL.into_iter().find(|suite| suite.id() == id)
     }
