@@ -224,19 +224,18 @@ fn a_broken_replacement_leaves_the_old_pair_serving_and_says_so_once() {
     let cert = house.ground.path("cert.pem");
     let stranger = new_leaf(&house.pki);
     let half = &first.chain[..first.chain.len() / 2];
-    let mut said = house.door.count(&["ERROR", "cert.pem"]);
     for (what, content) in [
         ("garbage", "no certificate"),
         ("half a file", half),
         ("a stranger's", &stranger.chain),
         ("empty", ""),
     ] {
+        let said = house.door.count(&["ERROR", "cert.pem"]);
         rename_over(&cert, content);
         within(NOTICED, what, || (house.door.count(&["ERROR", "cert.pem"]) > said).then_some(()));
         // Time for a second line, which must not come.
         std::thread::sleep(Duration::from_millis(1_500));
         assert_eq!(house.door.count(&["ERROR", "cert.pem"]), said + 1, "{what}: {}", house.door.log());
-        said += 1;
         assert_eq!(house.session().certificate(), first.der, "{what}");
     }
     fs::remove_file(&cert).expect("remove");
@@ -318,7 +317,6 @@ fn a_pair_that_cannot_serve_is_refused_at_the_start_with_the_reason() {
         ("mail.key", "mail.key", &["mail.key", "certificate"]),
     ] {
         let text = CERTIFICATE.replace("mail.pem", cert).replace("mail.key", key);
-        let text = if key == "mail.key" { text } else { text.replace(cert, "mail.pem") };
         let file = ground.write("waxseal.toml", &format!("{text}{LISTENERS}"));
         let finished = waxseal(&["serve", "--config", file.to_str().expect("utf-8")]);
         assert_eq!(finished.status.code(), Some(1), "{cert} {key}: {}", finished.all());
