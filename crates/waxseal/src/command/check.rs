@@ -8,6 +8,7 @@ use super::{print, refuse, tell};
 use crate::config::{Loaded, Report};
 use crate::ports;
 
+mod services;
 mod tables;
 
 /// Tells of problems on standard error and of what there is on standard output.
@@ -15,7 +16,7 @@ pub(super) fn check(loaded: Result<Loaded, Report>, upstreams_too: bool, as_json
     let loaded = loaded.map(|mut loaded| {
         ports_in_use(&mut loaded);
         if upstreams_too {
-            upstreams(&mut loaded);
+            services::dial(&mut loaded);
         }
         loaded.report.problems.settle();
         loaded
@@ -53,12 +54,11 @@ fn ports_in_use(loaded: &mut Loaded) {
         for (address, span) in listener.bind.iter().zip(&listener.places.bind) {
             let Some(holder) = ports::holder(*address) else { continue };
             let title = format!("{} is held by {holder}", holder.address);
-            loaded.report.problems.warning(span.clone(), title).help("nothing is wrong if that is the server this configuration is for");
+            loaded
+                .report
+                .problems
+                .warning(span.clone(), title)
+                .help("nothing is wrong if that is the server this configuration is for");
         }
     }
-}
-
-/// Dials every service and adds what it expects of the configuration to the problems.
-pub fn upstreams(loaded: &mut Loaded) {
-    let _ = loaded;
 }

@@ -2,7 +2,7 @@
 
 pub mod check;
 mod pages;
-mod show;
+pub mod show;
 
 use std::io::{self, IsTerminal as _, Write as _};
 use std::path::PathBuf;
@@ -127,7 +127,11 @@ fn refuse(report: &Report) -> ExitCode {
     let (errors, warnings) = report.problems.count();
     let count = |number: usize, word: &str| format!("{number} {word}{}", if number == 1 { "" } else { "s" });
     let warnings = if warnings == 0 { String::new() } else { format!(", {}", count(warnings, "warning")) };
-    say(&format!("{}: {}{warnings}; nothing was started\n", report.source.path().display(), count(errors, "error")));
+    say(&format!(
+        "{}: {}{warnings}; nothing was started\n",
+        report.source.path().display(),
+        count(errors, "error")
+    ));
     ExitCode::FAILURE
 }
 

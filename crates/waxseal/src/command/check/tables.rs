@@ -108,11 +108,7 @@ fn groups(policy: &Policy) -> Value {
 /// Who we are, and for how long.
 pub(super) fn certificates(loaded: &Loaded) -> Table {
     let rows = loaded.identities.iter().map(|entry| {
-        vec![
-            Value::from(entry.id.as_str()),
-            entry.identity.names().to_vec().into(),
-            entry.default.into(),
-        ]
+        vec![Value::from(entry.id.as_str()), entry.identity.names().to_vec().into(), entry.default.into()]
     });
     Table { header: &["certificate", "names", "default"], rows: rows.collect() }
 }
