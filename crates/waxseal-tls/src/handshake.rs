@@ -131,7 +131,7 @@ impl<T: Transport> Handshake<T> {
     async fn start(&mut self) -> Result<(), HandshakeError> {
         if let State::Connect(connector) = &self.state {
             let connector = Arc::clone(connector);
-            let session = connector.session().map_err(|e| HandshakeError::refused_by_library(e))?;
+            let session = connector.session().map_err(HandshakeError::refused_by_library)?;
             self.state = State::Running { session, side: Side::Client(connector) };
         }
         while let State::Hello { acceptor, reader } = &mut self.state {
@@ -149,7 +149,7 @@ impl<T: Transport> Handshake<T> {
                     return Err(HandshakeError::too_long());
                 }
                 Reading::Garbled => None,
-                Reading::Whole(hello) => Some(Box::new(hello)),
+                Reading::Whole(hello) => Some(hello),
             };
             match acceptor.serve(hello.as_deref()) {
                 Ok((session, served)) => {
@@ -212,6 +212,11 @@ impl<T: Transport> Handshake<T> {
     async fn refuse(&mut self, error: rustls::Error) -> HandshakeError {
         if let State::Running { session, .. } = &mut self.state {
             session.collect_alert(&mut self.outgoing);
+        }
+        let is_garbled = matches!(&self.state, State::Running { side: Side::Server { hello: None, .. }, .. });
+        if is_garbled && self.outgoing.is_empty() {
+            // The library has none for what does not even look like a handshake.
+            self.alert(alert::DECODE_ERROR).await;
         }
         // The peer may be gone already; that it violated the protocol says more than that.
         let _ = self.flush().await;

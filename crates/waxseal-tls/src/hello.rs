@@ -39,7 +39,7 @@ impl Hello {
     /// Reads a ClientHello from TLS records; `None` if there is none, or not all of it.
     pub fn from_records(records: &[u8]) -> Option<Self> {
         match HelloReader::default().read(records) {
-            Reading::Whole(hello) => Some(hello),
+            Reading::Whole(hello) => Some(*hello),
             _ => None,
         }
     }
@@ -61,7 +61,7 @@ pub(crate) enum Reading {
     Cleartext,
     /// It is no ClientHello; the TLS library finds the alert for it.
     Garbled,
-    Whole(Hello),
+    Whole(Box<Hello>),
     TooLong,
 }
 
@@ -91,10 +91,10 @@ impl HelloReader {
             self.message.extend_from_slice(fragment);
             self.next += RECORD_HEADER + length;
             match self.message_length() {
-                Err(reading) => return reading,
+                Err(NoHello) => return Reading::Garbled,
                 Ok(Some(length)) => {
                     let body = self.message.get(MESSAGE_HEADER..length).unwrap_or_default();
-                    return parse(body).map_or(Reading::Garbled, Reading::Whole);
+                    return parse(body).map_or(Reading::Garbled, |hello| Reading::Whole(Box::new(hello)));
                 }
                 Ok(None) => {}
             }
@@ -103,16 +103,19 @@ impl HelloReader {
     }
 
     /// The length of the message with its header, once it is whole.
-    fn message_length(&self) -> Result<Option<usize>, Reading> {
+    fn message_length(&self) -> Result<Option<usize>, NoHello> {
         let Some(&[kind, a, b, c]) = self.message.first_chunk::<MESSAGE_HEADER>() else { return Ok(None) };
         let length = u32::from_be_bytes([0, a, b, c]) as usize;
         if kind != CLIENT_HELLO || length > MAX_MESSAGE {
-            return Err(Reading::Garbled);
+            return Err(NoHello);
         }
         let whole = MESSAGE_HEADER + length;
         Ok((self.message.len() >= whole).then_some(whole))
     }
 }
+
+/// The message is not a ClientHello, or an impossible one.
+struct NoHello;
 
 /// Takes fields off the front of a slice.
 struct Fields<'a>(&'a [u8]);
@@ -133,13 +136,13 @@ impl<'a> Fields<'a> {
     }
 
     /// A vector whose length stands before it in one byte.
-    fn short(&mut self) -> Option<Fields<'a>> {
+    fn short(&mut self) -> Option<Self> {
         let length = self.byte()?;
         self.take(length.into()).map(Fields)
     }
 
     /// A vector whose length stands before it in two bytes.
-    fn long(&mut self) -> Option<Fields<'a>> {
+    fn long(&mut self) -> Option<Self> {
         let length = self.number()?;
         self.take(length.into()).map(Fields)
     }

@@ -462,7 +462,7 @@ mod tests {
     fn every_suite_and_group_is_known_to_the_library_under_the_same_name() {
         for suite in Suite::ALL {
             assert_eq!(suite.id().as_str(), Some(suite.name()));
-            let supported = suite.supported().expect(suite.name());
+            let supported = suite.supported().unwrap();
             assert_eq!(Version::from_wire(supported.version().version), Some(suite.version()));
             assert_eq!(Suite::by_name(suite.name()), Some(suite));
         }

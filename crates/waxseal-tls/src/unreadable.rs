@@ -64,7 +64,7 @@ fn furthest(path: &Path) -> PathBuf {
     let mut path = path.to_owned();
     for _ in 0..MAX_LINKS {
         let Ok(target) = std::fs::read_link(&path) else { break };
-        path = path.parent().unwrap_or(Path::new("/")).join(target);
+        path = path.parent().unwrap_or_else(|| Path::new("/")).join(target);
     }
     path
 }

@@ -1,0 +1,4 @@
+//! The room from outside: its own public face against rustls' buffered connections, over real sockets.
+
+mod handshakes;
+mod support;
