@@ -267,8 +267,8 @@ fn two_hundred_connections_reset_in_mid_handshake_leave_nothing_behind() {
     let before = descriptors();
     let hello = house.client.hello();
     let resets: Vec<Wire> = (0..200)
-        .map(|number| {
-            let mut wire = if number % 2 == 0 {
+        .map(|number: usize| {
+            let mut wire = if number.is_multiple_of(2) {
                 house.connect("imap")
             } else {
                 let mut wire = house.connect("starttls");
@@ -307,7 +307,7 @@ fn five_thousand_idle_sessions_are_held_and_cost_little() {
     let session = |number: usize| {
         // Several clients, for no kernel and no limit is made for so many from one address.
         let source = IpAddr::V4(Ipv4Addr::new(127, 0, 1, u8::try_from(number % 10 + 1).expect("small")));
-        let mut wire = if number % 2 == 0 {
+        let mut wire = if number.is_multiple_of(2) {
             let mut wire = Wire::connect_from(source, house.ground.addr("imap")).tls(&house.client);
             wire.expect("* OK");
             wire
@@ -387,7 +387,7 @@ fn a_service_down_at_the_start_is_unreachable_in_each_protocols_words_and_served
 #[test]
 fn a_service_that_fails_is_not_dialled_by_every_client() {
     let ground = Ground::new();
-    let store = Fake::start(&ground, "imap-behind", |wire| drop(wire));
+    let store = Fake::start(&ground, "imap-behind", drop);
     let house = House::new(ground, &imaps("imap"));
     let start = Instant::now();
     let clients = 100;
