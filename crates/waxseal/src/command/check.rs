@@ -44,6 +44,7 @@ fn record(report: &Report, loaded: Option<&Loaded>) -> serde_json::Value {
         "file": report.source.path().display().to_string(),
         "problems": report.records(),
         "listeners": loaded.map(tables::listeners).map(|table| table.records()),
+        "tls": loaded.map(tables::tls).map(|table| table.records()),
         "certificates": loaded.map(tables::certificates).map(|table| table.records()),
     })
 }

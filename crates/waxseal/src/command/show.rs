@@ -59,10 +59,10 @@ fn text(table: &str, settings: &[InForce]) -> String {
     text
 }
 
-/// `key = value`; what the system decides is a comment, as TOML has no word for it.
+/// `key = value`; what is not set is a comment, as TOML has no word for it.
 fn line(setting: &InForce) -> String {
     match &setting.value {
-        Value::Null => format!("# {}: the system's", setting.key),
+        Value::Null => format!("# {} is not set", setting.key),
         value => format!("{} = {}", setting.key, toml(value)),
     }
 }

@@ -35,7 +35,7 @@ pub(crate) fn explain(problem: &mut Problem, path: &Path, error: &io::Error) {
     match error.kind() {
         io::ErrorKind::NotFound => {
             if let Some(missing) = first_missing(path) {
-                problem.help(format!("{} does not exist", missing.display()));
+                problem.help(format!("the directory {} does not exist", missing.display()));
             }
         }
         io::ErrorKind::PermissionDenied => {
@@ -66,7 +66,8 @@ fn user_name(uid: Uid) -> String {
 /// The part of the path that is missing, if a directory of it is.
 fn first_missing(path: &Path) -> Option<PathBuf> {
     let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty())?;
-    let missing = |path: &&Path| fs::symlink_metadata(path).is_err_and(|e| e.kind() == io::ErrorKind::NotFound);
+    let missing =
+        |path: &&Path| fs::symlink_metadata(path).is_err_and(|e| e.kind() == io::ErrorKind::NotFound);
     parent.ancestors().filter(missing).last().map(Path::to_path_buf)
 }
 
@@ -101,6 +102,29 @@ mod tests {
         assert_eq!(culprit, path);
         let text = describe(&culprit, &metadata.unwrap());
         assert!(text.contains("0600") && text.contains(&user_name(Uid::effective())), "{text}");
+    }
+
+    #[test]
+    fn permission_denied_is_told_with_the_command_that_mends_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("secret");
+        fs::write(&path, "x").unwrap();
+        let denied = io::Error::from(io::ErrorKind::PermissionDenied);
+        let help = |path: &Path| {
+            let mut problems = crate::config::Problems::default();
+            explain(problems.error(None, ""), path, &denied);
+            problems.iter().flat_map(|problem| problem.help.clone()).collect::<Vec<_>>().join("\n")
+        };
+        let user = user_name(Uid::effective());
+        let file = help(&path);
+        assert!(file.contains(&format!("setfacl -m u:{user}:r {}", path.display())), "{file}");
+        // A file that cannot even be seen is barred by its directory.
+        let barred = help(&directory.path().join("unseen"));
+        assert!(
+            barred.contains(&format!("setfacl -m u:{user}:x {}", directory.path().display())),
+            "{barred}"
+        );
+        assert!(barred.contains(&format!("waxseal runs as {user}")), "{barred}");
     }
 
     #[test]

@@ -1,10 +1,14 @@
 //! What a configuration comes to, as tables for people and as records for programs.
 
+use std::time::{SystemTime, UNIX_EPOCH};
+
 use comfy_table::{ContentArrangement, Table as Rendering, presets};
 use serde_json::{Map, Value};
 use waxseal_tls::{Group, Policy, Suite, Version};
 
 use crate::config::{Listener, Loaded, Security, UpstreamTls};
+
+const SECONDS_A_DAY: i64 = 86_400;
 
 /// Rows under a header.
 pub(super) struct Table {
@@ -36,6 +40,7 @@ fn cell(value: &Value) -> String {
     match value {
         Value::Null => "-".to_owned(),
         Value::String(text) => text.clone(),
+        Value::Bool(value) => if *value { "yes" } else { "no" }.to_owned(),
         Value::Array(values) => values.iter().map(cell).collect::<Vec<_>>().join("\n"),
         value => value.to_string(),
     }
@@ -78,7 +83,7 @@ fn security(listener: &Listener) -> &'static str {
 }
 
 /// The TLS settings that each listener ends up with.
-fn tls(loaded: &Loaded) -> Table {
+pub(super) fn tls(loaded: &Loaded) -> Table {
     let rows = loaded.model.listeners.iter().filter_map(|listener| {
         let policy = listener.security.policy()?;
         Some(vec![
@@ -107,8 +112,17 @@ fn groups(policy: &Policy) -> Value {
 
 /// Who we are, and for how long.
 pub(super) fn certificates(loaded: &Loaded) -> Table {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs().cast_signed());
     let rows = loaded.identities.iter().map(|entry| {
-        vec![Value::from(entry.id.as_str()), entry.identity.names().to_vec().into(), entry.default.into()]
+        let identity = &entry.identity;
+        vec![
+            Value::from(entry.id.as_str()),
+            identity.names().to_vec().into(),
+            identity.key_kind().to_string().into(),
+            identity.issuer().into(),
+            (identity.not_after() - now).div_euclid(SECONDS_A_DAY).into(),
+            entry.default.into(),
+        ]
     });
-    Table { header: &["certificate", "names", "default"], rows: rows.collect() }
+    Table { header: &["certificate", "names", "key", "issuer", "days left", "default"], rows: rows.collect() }
 }

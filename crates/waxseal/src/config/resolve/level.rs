@@ -107,10 +107,13 @@ fn trusted_networks(written: &Located<Words>, problems: &mut Problems) -> Locate
         match &network {
             None => {
                 let title = format!("`{}` is not a network", word.value);
-                problems.error(word.span.clone(), title).help("write 192.0.2.0/24, 2001:db8::/32 or one address");
+                problems
+                    .error(word.span.clone(), title)
+                    .help("write 192.0.2.0/24, 2001:db8::/32 or one address");
             }
             Some(network) if network.prefix_len() == 0 => {
-                let title = format!("`{}` trusts everyone: any client may say that it is another", word.value);
+                let title =
+                    format!("`{}` trusts everyone: any client may say that it is another", word.value);
                 problems.warning(word.span.clone(), title).help("name the load balancer's addresses only");
             }
             Some(_) => {}
@@ -143,7 +146,9 @@ impl Tls {
 
 /// What cannot be meant, all of it written in one place.
 fn contradictions(written: &file::Tls, problems: &mut Problems) {
-    let is = |key: &Option<Located<bool>>, value| key.as_ref().filter(|key| key.value == value).map(|key| key.key.clone());
+    let is = |key: &Option<Located<bool>>, value| {
+        key.as_ref().filter(|key| key.value == value).map(|key| key.key.clone())
+    };
     let implicit = is(&written.implicit, true);
     let disabled = is(&written.enable, false).is_some();
     let mut contradiction = |at: Option<Span>, title: &str, help: &str| {
@@ -161,7 +166,11 @@ fn contradictions(written: &file::Tls, problems: &mut Problems) {
     if disabled {
         let help = "leave out one of the two";
         contradiction(implicit, "`implicit = true` and `enable = false` contradict each other", help);
-        contradiction(is(&written.require, true), "`require = true` and `enable = false` contradict each other", help);
+        contradiction(
+            is(&written.require, true),
+            "`require = true` and `enable = false` contradict each other",
+            help,
+        );
     }
 }
 
@@ -173,7 +182,7 @@ fn nonzero(duration: &Located<Duration>, problems: &mut Problems) -> Option<Loca
     Some(duration.clone())
 }
 
-/// The things that a list names; `find` tells what is wrong with a name, and what to write.
+/// The things that a list names, all or none; `find` tells what is wrong with a name, and what to write.
 fn names<T: PartialEq>(
     written: &Option<Located<Words>>,
     find: fn(&Word) -> Result<T, (String, String)>,
@@ -181,6 +190,7 @@ fn names<T: PartialEq>(
 ) -> Option<Located<Vec<T>>> {
     let written = written.as_ref()?;
     let mut found = Vec::with_capacity(written.value.len());
+    let mut refused = false;
     for word in &written.value {
         match find(&word.value) {
             Ok(named) if found.contains(&named) => {
@@ -189,10 +199,11 @@ fn names<T: PartialEq>(
             Ok(named) => found.push(named),
             Err((title, help)) => {
                 problems.error(word.span.clone(), title).help(help);
+                refused = true;
             }
         }
     }
-    Some(written.with(found))
+    (!refused).then(|| written.with(found))
 }
 
 fn version(word: &Word) -> Result<Version, (String, String)> {
@@ -201,7 +212,11 @@ fn version(word: &Word) -> Result<Version, (String, String)> {
         Some(version) => (format!("unknown protocol version `{word}`"), format!("write `{version}`")),
         None => {
             let title = format!("`{word}`: waxseal speaks TLS 1.2 and 1.3 only");
-            (title, suggest(name, Version::ALL.map(Version::name)))
+            (
+                title,
+                "leave it out: nothing older needs to be disabled; the names are TLSv1.2 and TLSv1.3"
+                    .to_owned(),
+            )
         }
     })
 }

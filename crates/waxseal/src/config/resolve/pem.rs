@@ -26,3 +26,12 @@ pub(super) fn text(source: &Located<PemSource>, problems: &mut Problems) -> Opti
     }
     Some(text)
 }
+
+/// Where the PEM comes from, never the PEM itself.
+pub(super) fn in_words(source: &PemSource) -> String {
+    let words = source.parts.iter().map(|part| match part {
+        PemPart::File(path) => format!("%{{file:{}}}%", path.display()),
+        PemPart::Text(_) => "(PEM text)".to_owned(),
+    });
+    words.collect()
+}
