@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use waxseal_tls::PemSource;
 
-use super::reader::{Named, Word, Words, table};
+use super::reader::{Named, table};
+use super::values::{Word, Words};
 
 table! {
     /// The whole file.

@@ -11,8 +11,9 @@ use crate::config::model::Section;
 use crate::config::names::refuse_pattern;
 use crate::config::nearest::{Ledger, Origin};
 use crate::config::problem::Problems;
-use crate::config::reader::{Incomplete as _, Located, Words};
+use crate::config::reader::{Incomplete as _, Located};
 use crate::config::source::Source;
+use crate::config::values::Words;
 
 /// A certificate as it is configured and as it was found.
 pub(super) struct Certificate {

@@ -12,8 +12,9 @@ use crate::config::model::{Trust, UpstreamTls};
 use crate::config::names::refuse_hostname;
 use crate::config::nearest::{Ledger, Origin};
 use crate::config::problem::Problems;
-use crate::config::reader::{Located, Word};
+use crate::config::reader::Located;
 use crate::config::source::Span;
+use crate::config::values::Word;
 
 /// Other words for a mode.
 const STRANGERS: [(&str, &str); 4] = [

@@ -8,8 +8,9 @@ use waxseal_tls::{Group, Suite, Version};
 use super::number::within;
 use crate::config::file;
 use crate::config::problem::Problems;
-use crate::config::reader::{Located, Word, Words};
+use crate::config::reader::Located;
 use crate::config::source::Span;
+use crate::config::values::{Word, Words};
 use crate::config::words::suggest;
 
 /// Connections a listener may be allowed: more than any machine has descriptors.

@@ -16,8 +16,7 @@ pub(super) fn text(source: &Located<PemSource>, problems: &mut Problems) -> Opti
             PemPart::File(path) => match macros::read(path) {
                 Ok(piece) => text.push_str(&piece),
                 Err(error) => {
-                    let title = format!("cannot read {}: {}", path.display(), unreadable::reason(&error));
-                    unreadable::explain(problems.error(source.span.clone(), title), path, &error);
+                    unreadable::complain(problems, source.span.clone(), path, &error);
                     return None;
                 }
             },
