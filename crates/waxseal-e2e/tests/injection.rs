@@ -272,7 +272,8 @@ fn house(leg: &str) -> House {
     House { door, pki, ground, behind }
 }
 
-const STARTTLS_LEG: &str = "mode = \"starttls\"\nca = \"<dir>/ca.pem\"\nserver-name = \"behind.test\"";
+const STARTTLS_LEG: &str =
+    "mode = \"starttls\"\nca = \"%{file:<dir>/ca.pem}%\"\nserver-name = \"behind.test\"";
 
 /// The session has ended, and nothing in its last words answers the injected command.
 fn ended_unanswered(speech: &Speech, mut wire: Wire, case: &str) {

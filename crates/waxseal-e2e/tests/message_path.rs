@@ -298,7 +298,7 @@ fn postfix_knows_the_client_and_dovecot_that_its_session_is_secured() {
         wire.say("b LOGOUT").until("b OK");
         let logged = house.dovecot.wait_line(&["Login: user=<bob@", &format!("rport={port}")]);
         assert!(logged.contains("rip=127.0.0.6"), "{logged}");
-        assert!(logged.contains(", TLS"), "{logged}");
+        assert!(logged.contains(", secured"), "{logged}");
     }
     let mut wire = Wire::connect_from(READER, house.ground.addr("pop3"));
     wire.expect("+OK");
@@ -308,7 +308,7 @@ fn postfix_knows_the_client_and_dovecot_that_its_session_is_secured() {
     wire.say("PASS secret").expect("+OK");
     wire.say("QUIT").expect("+OK");
     let logged = house.dovecot.wait_line(&["pop3-login", "Login: user=<bob@", "rip=127.0.0.6"]);
-    assert!(logged.contains(", TLS"), "{logged}");
+    assert!(logged.contains(", secured"), "{logged}");
 }
 
 #[test]
@@ -320,7 +320,7 @@ fn clients_on_ipv6_are_known_by_their_address() {
     wire.say("s STARTTLS").expect("s OK");
     let mut wire = wire.tls(&tls);
     wire.say("a LOGIN bob@example.test secret").until("a OK");
-    house.dovecot.wait_line(&["Login: user=<bob@", "rip=::1", "lip=::1", ", TLS"]);
+    house.dovecot.wait_line(&["Login: user=<bob@", "rip=::1", "lip=::1", ", secured"]);
     let mut wire = Wire::connect(house.ground.addr6("smtp"));
     wire.reply("220");
     house.send(&mut wire, "on six");
@@ -341,7 +341,7 @@ address = "<postfix-mirror>"
 forwarding = "proxy-v2"
 [upstream.postfix.tls]
 mode = "mirror"
-ca = "<dir>/ca.pem"
+ca = "%{file:<dir>/ca.pem}%"
 server-name = "mx.example.test"
 "#,
     );
@@ -398,7 +398,7 @@ fn a_sieve_script_is_stored_after_the_capabilities_were_said_again() {
     wire.say("LISTSCRIPTS").expect("\"vacation\"");
     wire.until("OK");
     wire.say("LOGOUT").until("OK");
-    house.dovecot.wait_line(&["managesieve-login", "Login: user=<alice@", "rip=127.0.0.6", ", TLS"]);
+    house.dovecot.wait_line(&["managesieve-login", "Login: user=<alice@", "rip=127.0.0.6", ", secured"]);
 }
 
 #[test]
@@ -452,15 +452,15 @@ forwarding = "xclient"
 [upstream.dovecot-imap]
 address = "<dovecot-imap>"
 forwarding = "xclient"
-tls = { mode = "starttls", ca = "<dir>/ca.pem", server-name = "dovecot.example.test" }
+tls = { mode = "starttls", ca = "%{file:<dir>/ca.pem}%", server-name = "dovecot.example.test" }
 [upstream.dovecot-pop3]
 address = "<dovecot-pop3>"
 forwarding = "xclient"
-tls = { mode = "starttls", ca = "<dir>/ca.pem", server-name = "dovecot.example.test" }
+tls = { mode = "starttls", ca = "%{file:<dir>/ca.pem}%", server-name = "dovecot.example.test" }
 [upstream.dovecot-sieve]
 address = "<dovecot-sieve>"
 forwarding = "xclient"
-tls = { mode = "starttls", ca = "<dir>/ca.pem", server-name = "dovecot.example.test" }
+tls = { mode = "starttls", ca = "%{file:<dir>/ca.pem}%", server-name = "dovecot.example.test" }
 [upstream.dovecot-lmtp]
 address = "<dovecot-lmtp>"
 forwarding = "xclient"
@@ -538,7 +538,8 @@ fn the_leg_behind_is_encrypted_in_each_way_the_operator_can_ask() {
         (
             "by-ca",
             "<dovecot-imap>",
-            "mode = \"starttls\"\nca = \"<dir>/ca.pem\"\nserver-name = \"dovecot.example.test\"".to_owned(),
+            "mode = \"starttls\"\nca = \"%{file:<dir>/ca.pem}%\"\nserver-name = \"dovecot.example.test\""
+                .to_owned(),
         ),
         ("by-pin", "<dovecot-imaps>", format!("mode = \"implicit\"\npin = \"{}\"", pinned(&ground))),
         ("unverified", "<dovecot-imaps>", "mode = \"implicit\"\nverify = false".to_owned()),
@@ -599,4 +600,20 @@ fn what_the_service_offers_is_shown_in_its_order_less_what_is_the_doors_own() {
     assert!(!greeting.contains("AUTH=") && !greeting.contains("SASL-IR"), "{greeting}");
     wire.say("a LOGIN bob@example.test secret").expect("a NO [PRIVACYREQUIRED]");
     let _ = &house.door;
+}
+
+#[test]
+fn the_ca_of_the_leg_behind_may_be_named_by_its_file() {
+    let ground = Ground::new();
+    let pki = mail_certificate(&ground);
+    let _dovecot = Dovecot::start(&ground, &pki);
+    let _door = Door::start(
+        &ground,
+        &format!(
+            "{CERTIFICATE}[server.listener.imaps]\nprotocol = \"imap\"\nbind = \"<imaps>\"\nupstream = \"dovecot\"\n\
+             tls.implicit = true\n[upstream.dovecot]\naddress = \"<dovecot-imaps>\"\n[upstream.dovecot.tls]\n\
+             mode = \"implicit\"\nca = \"<dir>/ca.pem\"\nserver-name = \"dovecot.example.test\"\n"
+        ),
+    );
+    Wire::connect(ground.addr("imaps")).tls(&pki.client("mail.example.test")).expect("* OK");
 }

@@ -594,7 +594,7 @@ fn a_wrong_pin_is_refused_and_the_right_one_shown() {
     Wire::connect(ground.addr("imaps")).tls(&client).expect("* OK");
     drop(door);
     // A CA that the configuration does not name, and another name than the certificate's.
-    for leg in ["", "ca = \"<dir>/ca.pem\"\nserver-name = \"other.test\""] {
+    for leg in ["", "ca = \"%{file:<dir>/ca.pem}%\"\nserver-name = \"other.test\""] {
         let door = Door::start(&ground, &with(leg));
         Wire::connect(ground.addr("imaps")).tls(&client).expect("* BYE [UNAVAILABLE]");
         door.wait_line(&["ERROR", "certificate"]);
