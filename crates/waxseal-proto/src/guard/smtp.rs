@@ -249,6 +249,7 @@ impl Watch for Smtp {
 
     fn service_line(&mut self, mut line: Vec<u8>, out: &mut Outputs) -> Result<(), Cut> {
         let (code, more) = parse(&line).ok_or(Cut::OutOfStep)?;
+        let before = out.to_client.len();
         let shown = &mut out.to_client;
         let keyword = text(line.get(4..).unwrap_or_default());
         self.reply.chunking |= command_word(&keyword).0 == "CHUNKING";
@@ -273,7 +274,7 @@ impl Watch for Smtp {
             return Ok(());
         }
         let reply = mem::take(&mut self.reply);
-        self.replied(code, &reply)?;
+        self.replied(code, &reply).inspect_err(|_| out.to_client.truncate(before))?;
         self.settle(out);
         self.rest();
         Ok(())
@@ -304,7 +305,11 @@ impl Watch for Smtp {
             Cut::TooManyErrors => {
                 say(&mut out.to_client, &format!("421 4.7.0 {} Error: too many errors", self.hostname));
             }
-            _ => {}
+            Cut::OutOfStep | Cut::LineTooLong => {
+                say(&mut out.to_client, &format!("421 4.3.0 {} {cut}", self.hostname));
+            }
+            // Its reply was given.
+            Cut::BadLiteral => {}
         }
     }
 
