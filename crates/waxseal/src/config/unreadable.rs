@@ -47,7 +47,8 @@ pub(crate) fn complain<'p>(
             let right = if culprit == path { "r" } else { "x" };
             problem
                 .maybe_help(seen.map(|seen| format!("{seen}; waxseal runs as {user}")))
-                .help(format!("run: setfacl -m u:{user}:{right} {}", culprit.display()))
+                .help("if waxseal is to start as another user, do this as that user")
+                .help(format!("else run: setfacl -m u:{user}:{right} {}", culprit.display()))
         }
         _ => problem,
     }
