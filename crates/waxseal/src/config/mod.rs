@@ -1,6 +1,6 @@
 //! The configuration: from a TOML file to a [`Model`], or to everything that is wrong with it.
 //!
-//! What is written ([`file`]) and what is used ([`model`]) are two families of types; [`resolve`] leads from one to the
+//! What is written (`file`) and what is used ([`Model`]) are two families of types; `resolve` leads from one to the
 //! other. No other part of the program knows TOML.
 
 mod duration;
