@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-use drive::{BYTES, Cuts, DialogueEnd, Guarded, OpeningEnd, WHOLE};
+use drive::{Cuts, DialogueEnd, Guarded, OpeningEnd, WHOLE};
 use waxseal_proto::{
     Auth, Client, ClientLeg, Dialogue, Goal, Guard, Opening, OpeningError, OpeningPlan, Protocol, StartTls,
 };
@@ -210,7 +210,7 @@ fn show_opening_end(end: &OpeningEnd) -> String {
             let known = ready
                 .capabilities
                 .as_ref()
-                .map_or("-".into(), |known| show(known.entries().join(", ").as_bytes()));
+                .map_or_else(|| "-".into(), |known| show(known.entries().join(", ").as_bytes()));
             let behind =
                 if ready.unread.is_empty() { String::new() } else { format!(" | {}", show(&ready.unread)) };
             format!("ready {} | {known}{behind}", show(&ready.greeting))
@@ -256,7 +256,7 @@ fn play_all(kind: &str, play: fn(&Transcript<'_>, &Cuts)) {
         }
         let text = fs::read_to_string(&path).expect("readable");
         for transcript in Transcript::all_in(&name, &format!("\n{text}")) {
-            for cuts in [WHOLE, BYTES, &[2, 7, 1, 30], &[3]] {
+            for cuts in [WHOLE, &[1], &[2, 7, 1, 30], &[3]] {
                 play(&transcript, cuts);
             }
             played += 1;

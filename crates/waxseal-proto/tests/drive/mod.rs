@@ -1,5 +1,4 @@
 //! Drives the machines the way a session would, in whatever pieces a test wants.
-#![expect(dead_code, reason = "each test program uses its own part")]
 
 use std::sync::Arc;
 
@@ -9,15 +8,12 @@ use waxseal_proto::{
 };
 
 /// Where an input is cut into pieces: lengths, used in turn and over again. Never empty, never 0.
-pub type Cuts = [usize];
+pub(crate) type Cuts = [usize];
 
 /// The input as a single piece.
-pub const WHOLE: &Cuts = &[usize::MAX];
+pub(crate) const WHOLE: &Cuts = &[usize::MAX];
 
-/// The input byte by byte.
-pub const BYTES: &Cuts = &[1];
-
-pub fn pieces<'a>(mut input: &'a [u8], cuts: &'a Cuts) -> impl Iterator<Item = &'a [u8]> {
+pub(crate) fn pieces<'a>(mut input: &'a [u8], cuts: &'a Cuts) -> impl Iterator<Item = &'a [u8]> {
     let mut cuts = cuts.iter().cycle();
     std::iter::from_fn(move || {
         let cut = *cuts.next().expect("cycles");
@@ -27,7 +23,7 @@ pub fn pieces<'a>(mut input: &'a [u8], cuts: &'a Cuts) -> impl Iterator<Item = &
     })
 }
 
-pub fn door(protocol: Protocol, starttls: StartTls, service: &[&str]) -> Dialogue {
+pub(crate) fn door(protocol: Protocol, starttls: StartTls, service: &[&str]) -> Dialogue {
     let words = DoorWords { hostname: "mx.example".into(), starttls };
     let service = Capabilities::new(protocol, service.iter().map(ToString::to_string).collect());
     Dialogue::new(protocol, words, Arc::new(service)).expect("has STARTTLS")
@@ -35,7 +31,7 @@ pub fn door(protocol: Protocol, starttls: StartTls, service: &[&str]) -> Dialogu
 
 /// How a dialogue ended, comparable.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum DialogueEnd {
+pub(crate) enum DialogueEnd {
     More,
     /// With the words of the go-ahead.
     StartTls(Vec<u8>),
@@ -48,7 +44,7 @@ pub enum DialogueEnd {
 }
 
 /// Says `input` to a door in pieces, as a session would that stops at the first step.
-pub fn talk(door: &mut Dialogue, input: &[u8], cuts: &Cuts) -> (Vec<u8>, DialogueEnd) {
+pub(crate) fn talk(door: &mut Dialogue, input: &[u8], cuts: &Cuts) -> (Vec<u8>, DialogueEnd) {
     let mut out = Vec::new();
     let mut read = 0;
     for piece in pieces(input, cuts) {
@@ -74,7 +70,7 @@ pub fn talk(door: &mut Dialogue, input: &[u8], cuts: &Cuts) -> (Vec<u8>, Dialogu
 
 /// How an opening ended, comparable.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum OpeningEnd {
+pub(crate) enum OpeningEnd {
     More,
     StartTls,
     Ready(Ready),
@@ -82,7 +78,7 @@ pub enum OpeningEnd {
 }
 
 /// Says `input` to an opening in pieces. `secure`: go on behind STARTTLS as if TLS stood.
-pub fn open(opening: &mut Opening, input: &[u8], cuts: &Cuts) -> (Vec<u8>, OpeningEnd) {
+pub(crate) fn open(opening: &mut Opening, input: &[u8], cuts: &Cuts) -> (Vec<u8>, OpeningEnd) {
     let mut out = Vec::new();
     let mut read = 0;
     for piece in pieces(input, cuts) {
@@ -106,28 +102,28 @@ pub fn open(opening: &mut Opening, input: &[u8], cuts: &Cuts) -> (Vec<u8>, Openi
 }
 
 /// A guarded session whose peers take everything at once.
-pub struct Guarded {
-    pub guard: Guard,
-    pub to_service: Vec<u8>,
-    pub to_client: Vec<u8>,
-    pub cut: Option<Cut>,
+pub(crate) struct Guarded {
+    pub(crate) guard: Guard,
+    pub(crate) to_service: Vec<u8>,
+    pub(crate) to_client: Vec<u8>,
+    pub(crate) cut: Option<Cut>,
     /// What the client said and the guard would not take yet.
     waiting: Vec<u8>,
 }
 
 impl Guarded {
-    pub fn new(guard: Guard) -> Self {
+    pub(crate) fn new(guard: Guard) -> Self {
         Self { guard, to_service: Vec::new(), to_client: Vec::new(), cut: None, waiting: Vec::new() }
     }
 
-    pub fn client_says(&mut self, input: &[u8], cuts: &Cuts) {
+    pub(crate) fn client_says(&mut self, input: &[u8], cuts: &Cuts) {
         for piece in pieces(input, cuts) {
             self.waiting.extend_from_slice(piece);
             self.pump_client();
         }
     }
 
-    pub fn service_says(&mut self, input: &[u8], cuts: &Cuts) {
+    pub(crate) fn service_says(&mut self, input: &[u8], cuts: &Cuts) {
         for piece in pieces(input, cuts) {
             let mut piece = piece;
             while !piece.is_empty() && self.cut.is_none() {
