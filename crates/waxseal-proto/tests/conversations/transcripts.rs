@@ -1,12 +1,10 @@
 //! Golden conversations. `transcripts/*.txt` hold them; their format is described in `transcripts/README.md`.
 
-mod drive;
-
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-use drive::{Cuts, DialogueEnd, Guarded, OpeningEnd, WHOLE};
+use crate::drive::{self, Cuts, DialogueEnd, Guarded, OpeningEnd, WHOLE};
 use waxseal_proto::{
     Auth, Client, ClientLeg, Dialogue, Goal, Guard, Opening, OpeningError, OpeningPlan, Protocol, StartTls,
 };
