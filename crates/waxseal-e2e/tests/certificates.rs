@@ -106,7 +106,7 @@ fn run_mode(path: &Path) {
 
 /// Points the link `path` to `target` without a moment in which there is none.
 fn switch_link(path: &Path, target: &str) {
-    let beside = path.with_extension("new-link");
+    let beside = path.with_file_name("switching");
     symlink(target, &beside).expect("symlink");
     fs::rename(&beside, path).expect("rename");
 }
@@ -307,7 +307,7 @@ fn a_pair_that_cannot_serve_is_refused_at_the_start_with_the_reason() {
     fs::write(ground.path("encrypted.key"), encrypted).expect("file");
     fs::write(ground.path("leaf.der"), &leaf.der).expect("file");
     for (cert, key, words) in [
-        ("mail.pem", "other.key", &["other.key", "mail.pem"][..]),
+        ("mail.pem", "other.key", &["other.key", "not the key"][..]),
         ("mail.pem", "encrypted.key", &["encrypted.key", "encrypted"]),
         ("mail.pem", "empty", &["empty"]),
         ("empty", "mail.key", &["empty"]),

@@ -404,6 +404,7 @@ fn one_line_at_the_end_of_a_session_tells_its_facts_and_no_secret() {
     wire.say("a LOGIN alice@example.test topsecret").expect("a OK");
     wire.say("b LOGOUT").until("b OK");
     wire.ended();
+    drop(wire);
     let line = house.door.wait_line(&["session ended"]);
     let json: serde_json::Value = serde_json::from_str(&line).expect("JSON");
     let text = json.to_string();
