@@ -551,3 +551,60 @@ fn a_service_down_from_the_start_for_its_starttls_makes_its_listener_unreachable
     Wire::connect(ground.addr("imap")).expect("* BYE [UNAVAILABLE]");
     door.wait_line(&["behind", "STARTTLS"]);
 }
+
+#[test]
+fn what_only_looks_like_the_end_of_a_message_is_not_passed_on() {
+    let ground = Ground::new();
+    let pki = mail_certificate(&ground);
+    let heard = Arc::new(Mutex::new(Vec::new()));
+    let inside = Arc::clone(&heard);
+    let _mta = Fake::start(&ground, "mta", move |mut wire| {
+        wire.say("220 behind.test ESMTP");
+        while let Ok(Some(line)) = wire.try_line() {
+            let answer = match line.split(' ').next() {
+                Some("EHLO") => "250-behind.test\r\n250 PIPELINING",
+                Some("DATA") => "354 Go on",
+                _ => "250 2.0.0 Ok",
+            };
+            if wire.try_send(format!("{answer}\r\n").as_bytes()).is_err() {
+                return;
+            }
+            if line == "DATA" {
+                while let Ok(some) = wire.read_some() {
+                    if some.is_empty() {
+                        return;
+                    }
+                    inside.lock().expect("lock").extend(some);
+                    if inside.lock().expect("lock").ends_with(b"\r\n.\r\n") {
+                        let _ = wire.try_send(b"250 2.0.0 Taken\r\n");
+                        break;
+                    }
+                }
+            }
+        }
+    });
+    let _door = Door::start(
+        &ground,
+        &format!(
+            "{CERTIFICATE}[server.listener.mx]\nprotocol = \"smtp\"\nbind = \"<mx>\"\nupstream = \"mta\"\n\
+             [upstream.mta]\naddress = \"<mta>\"\n"
+        ),
+    );
+    for look_alike in ["\n.\n", "\n.\r\n", "\r\n.\n", "\r.\r", "\r\n.\r"] {
+        heard.lock().expect("lock").clear();
+        let mut wire = Wire::connect(ground.addr("mx"));
+        wire.reply("220");
+        wire.say("EHLO me.test").reply("250");
+        wire.say("STARTTLS").reply("220");
+        let mut wire = wire.tls(&pki.client("mail.example.test"));
+        wire.say("EHLO me.test").reply("250");
+        wire.say("MAIL FROM:<a@a.test>").reply("250");
+        wire.say("RCPT TO:<b@b.test>").reply("250");
+        wire.say("DATA").reply("354");
+        wire.send(format!("Subject: x\r\n\r\nText.{look_alike}MAIL FROM:<smuggled@a.test>\r\n.\r\n"));
+        let answer = String::from_utf8_lossy(&wire.ended_or_silent(Duration::from_millis(500))).into_owned();
+        let heard = String::from_utf8_lossy(&heard.lock().expect("lock")).into_owned();
+        assert!(!heard.contains("smuggled"), "{look_alike:?}: {heard:?}, answered {answer:?}");
+        assert!(answer.starts_with('5'), "{look_alike:?}: {answer:?}");
+    }
+}

@@ -479,3 +479,32 @@ fn it_works_as_the_first_process_of_a_container() {
     assert!(String::from_utf8_lossy(&wire.ended()).starts_with("* BYE"));
     assert!(first.wait_exit().success());
 }
+
+#[test]
+fn reloads_under_load_refuse_nobody() {
+    let house = House::new("");
+    let stop = std::sync::atomic::AtomicBool::new(false);
+    let served = std::thread::scope(|scope| {
+        let loads: Vec<_> = (0..2)
+            .map(|_| {
+                scope.spawn(|| {
+                    let mut count = 0;
+                    while !stop.load(std::sync::atomic::Ordering::SeqCst) {
+                        house.imaps().say("a NOOP").expect("a OK");
+                        count += 1;
+                    }
+                    count
+                })
+            })
+            .collect();
+        for number in 1..=10 {
+            house.door.reload(&house.ground, &configuration(if number % 2 == 0 { "" } else { EXTRA }));
+            waxseal_e2e::eventually("the reload", || {
+                (house.door.count(&["in force"]) == number).then_some(())
+            });
+        }
+        stop.store(true, std::sync::atomic::Ordering::SeqCst);
+        loads.into_iter().map(|load| load.join().expect("every session was served")).sum::<usize>()
+    });
+    assert!(served > 20, "{served}");
+}
