@@ -7,7 +7,7 @@ use std::time::Duration;
 use waxseal_tls::PemSource;
 
 use super::reader::{Named, table};
-use super::values::{Word, Words};
+use super::values::{Roots, Word, Words};
 
 table! {
     /// The whole file.
@@ -107,7 +107,7 @@ table! {
     UpstreamTls {
         mode: Word,
         server_name: Word,
-        ca: PemSource,
+        ca: Roots,
         pin: Word,
         verify: bool,
     }

@@ -213,6 +213,24 @@ impl Written for PemSource {
     }
 }
 
+/// Roots to trust: a file by its path, as no other text could be meant, or PEM as elsewhere.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Roots(pub(crate) PemSource);
+
+impl Written for Roots {
+    const EXPECTED: &'static str = "the path of a PEM file";
+
+    fn read(spot: Spot<'_>, reading: &mut Reading<'_>) -> Option<Self> {
+        if let DeValue::String(value) = spot.value
+            && let Some(path) = looks_like_path(value)
+        {
+            let file = macros::locate(path, reading.directory());
+            return Some(Self(PemSource { parts: vec![PemPart::File(file)] }));
+        }
+        PemSource::read(spot, reading).map(Self)
+    }
+}
+
 fn looks_like_path(value: &str) -> Option<&str> {
     let value = value.trim();
     let extension = [".pem", ".crt", ".cer", ".key", ".der"].iter().any(|end| value.ends_with(end));

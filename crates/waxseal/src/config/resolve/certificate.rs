@@ -51,7 +51,7 @@ pub(super) fn certificate(
     }
     let (Some(chain), Some(key)) = (&table.cert, &table.private_key) else { return (None, section) };
     // Both are read before either is judged, so that both are told of.
-    let readable = [chain, key].map(|source| pem::text(source, problems).is_some());
+    let readable = [chain, key].map(|source| pem::text(&source.value, &source.span, problems).is_some());
     if readable != [true, true] {
         return (None, section);
     }
