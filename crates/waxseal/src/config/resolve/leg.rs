@@ -158,7 +158,9 @@ fn ca(source: &Located<Roots>, problems: &mut Problems) -> Option<Trust> {
     // Whoever connects reads the roots: it says what it makes of them.
     let roots = waxseal_tls::Trust::Roots(pem.clone().into_bytes());
     if let Err(error) = Connector::new(&roots, "localhost", Pool::new(0)) {
-        problems.error(source.span.clone(), error.to_string()).help("`ca` is the path of a file with the CA's root in PEM");
+        problems
+            .error(source.span.clone(), error.to_string())
+            .help("`ca` is the path of a file with the CA's root in PEM");
         return None;
     }
     Some(Trust::Ca { pem, written: pem::in_words(&source.value.0) })
