@@ -15,11 +15,12 @@ use crate::facts::Matched;
 use crate::handshake::{Begin, Handshake, alert};
 use crate::hello::Hello;
 use crate::identity::Identity;
-use crate::policy::{Group, Policy};
+use crate::policy::Policy;
 use crate::pool::Pool;
 use crate::session::Session;
 use crate::set::{CertificateSet, normal_name};
 use crate::store::CertificateStore;
+use crate::suite::Group;
 use crate::tickets::{BoundTickets, TicketKeys};
 use crate::transport::Transport;
 

@@ -5,7 +5,8 @@ use waxseal_proto::Protocol;
 
 use crate::error::HandshakeError;
 use crate::hello::Hello;
-use crate::policy::{Policy, Suite, Version};
+use crate::policy::Policy;
+use crate::suite::{Suite, Version};
 
 /// The most items of a client's list that are written out.
 const MAX_LISTED: usize = 12;

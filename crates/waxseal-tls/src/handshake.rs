@@ -14,10 +14,10 @@ use crate::connector::Connector;
 use crate::error::HandshakeError;
 use crate::facts::Facts;
 use crate::hello::{Hello, HelloReader, Reading};
-use crate::policy::{Group, Suite, Version};
 use crate::pool::{Pool, Window};
 use crate::session::{Session, Step, Wish};
 use crate::stream::{Remains, TlsStream};
+use crate::suite::{Group, Suite, Version};
 use crate::transport::Transport;
 
 /// Where in the connection TLS begins.

@@ -4,8 +4,8 @@
 //! told of in plain words. So the ClientHello is read here first, leniently; the library reads the same bytes
 //! afterwards and is the only judge of whether they are right.
 
-use crate::policy::Version;
 use crate::pool::MAX_FRAGMENT;
+use crate::suite::Version;
 
 /// The longest ClientHello that is read, in bytes and with its record headers. The library reads no handshake message
 /// beyond 65,535 bytes either.
