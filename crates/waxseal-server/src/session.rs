@@ -462,6 +462,7 @@ impl Session {
             SpliceEnd::Client
             | SpliceEnd::ClientTruncated
             | SpliceEnd::Service
+            | SpliceEnd::ServiceTruncated
             | SpliceEnd::ClientLost(_) => Vec::new(),
         }
     }
