@@ -59,6 +59,16 @@ fn incompatibility(
             ("version", versions(hello), policy.versions().iter().map(|v| v.name()).collect())
         }
         Error::PeerIncompatible(P::NoCipherSuitesInCommon) => {
+            let common = |suite: &&Suite| hello.suites.contains(&suite.id().into());
+            if let Some(suite) = policy.suites().iter().find(common) {
+                let kind = if suite.takes_rsa() { "an RSA" } else { "an ECDSA" };
+                return Some((
+                    "suite",
+                    format!(
+                        "the client could use {suite}, but there is no certificate with {kind} key for it"
+                    ),
+                ));
+            }
             ("suite", list(suites(hello)), policy.suites().iter().map(|s| s.name()).collect::<Vec<_>>())
         }
         Error::PeerIncompatible(
