@@ -127,6 +127,11 @@ impl Acceptor {
             let why = Why::Error(rustls::Error::NoApplicationProtocol);
             return Err(Refusal { alert: alert::NO_APPLICATION_PROTOCOL, why });
         }
+        if hello.is_some_and(Hello::is_too_old) {
+            // The library would miss an extension that such a client cannot know, and say so in its alert.
+            let why = Why::Error(rustls::PeerIncompatible::Tls12NotOffered.into());
+            return Err(Refusal { alert: alert::PROTOCOL_VERSION, why });
+        }
         let configs = self.configs();
         let sni = hello.and_then(|hello| hello.sni.as_deref()).map(normal_name);
         let fits = |identity: &Identity| hello.is_none_or(|hello| identity.fits(hello, &self.policy));

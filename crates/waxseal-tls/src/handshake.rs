@@ -292,6 +292,7 @@ struct Standing {
 /// Alert numbers of RFC 8446 section 6, where no session exists that could make them.
 pub(crate) mod alert {
     pub(crate) const DECODE_ERROR: u8 = 50;
+    pub(crate) const PROTOCOL_VERSION: u8 = 70;
     pub(crate) const INTERNAL_ERROR: u8 = 80;
     pub(crate) const NO_APPLICATION_PROTOCOL: u8 = 120;
 }

@@ -49,6 +49,11 @@ impl Hello {
         }
     }
 
+    /// Whether the client knows nothing newer than TLS 1.1.
+    pub fn is_too_old(&self) -> bool {
+        self.versions.iter().all(|&version| version < 0x0303)
+    }
+
     /// Whether the client takes that version.
     pub fn offers(&self, version: Version) -> bool {
         self.versions.contains(&match version {
