@@ -52,10 +52,11 @@ fn main() {
             wire.with(|lines| (lines.to_server, lines.read) = (records, 0));
             (receive(&mut session), bare_receive(&mut server, &encrypted(&mut bare_client, &words)))
         });
+        // As in the other's transport: memory that is there already.
+        let mut records = Vec::with_capacity(BYTES * 2);
         table("sent", &mut || {
             let ours = send(&mut session, &words);
             wire.with(|lines| drain(&mut client, &mut lines.to_client));
-            let mut records = Vec::with_capacity(BYTES * 2);
             let theirs = bare_send(&mut server, &words, &mut records);
             drain(&mut bare_client, &mut records);
             (ours, theirs)
