@@ -1,7 +1,7 @@
 //! Whole sessions over loopback, with a service that lives in the test.
 
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -10,7 +10,8 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream, UnixStream};
 use tokio::time::{Instant, timeout};
 use waxseal_proto::{Capabilities, Protocol};
 use waxseal_server::service::{
-    Caller, Opened, Promise, Relay, RelayContext, Resolver, Service, ServiceError, Unreachable,
+    Caller, Opened, Promise, Relay, RelayContext, Resolver, Service, ServiceError, Severity, Unreachable,
+    diagnose,
 };
 use waxseal_server::{
     Address, Forwarding, Leg, LegSecurity, Listener, Security, Server, Socket, SocketOptions, Upstream,
@@ -528,4 +529,58 @@ async fn a_reload_changes_the_options_of_an_open_port() {
     door.server.apply(prepared);
     let mut client = TcpStream::connect(door.address).await.unwrap();
     assert!(ask(&mut client, "", "\r\n").await.starts_with("220 other.example"));
+}
+
+#[tokio::test]
+async fn an_address_that_is_lost_is_not_tried_by_every_client() {
+    let first = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = first.local_addr().unwrap();
+    let dials = Arc::new(AtomicUsize::new(0));
+    let (dialled, failing) = (Arc::clone(&dials), Arc::new(AtomicBool::new(false)));
+    let fails = Arc::clone(&failing);
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = first.accept().await {
+            if fails.load(Ordering::SeqCst) {
+                dialled.fetch_add(1, Ordering::SeqCst);
+                continue;
+            }
+            tokio::spawn(async move {
+                let mut buffer = [0; 64];
+                stream.write_all(b"220 first\r\n").await.unwrap();
+                let _ = stream.read(&mut buffer).await;
+                let _ = stream.write_all(b"250 first\r\n").await;
+                let _ = stream.read(&mut buffer).await;
+            });
+        }
+    });
+    let second = smtp_server(Arc::default()).await;
+    let door = door(Security::Clear, relay(vec![address, second]), |_| {}).await;
+    let mut client = TcpStream::connect(door.address).await.unwrap();
+    assert_eq!(ask(&mut client, "", "\r\n").await, "220 first\r\n");
+    failing.store(true, Ordering::SeqCst);
+    for _ in 0..100 {
+        let mut client = TcpStream::connect(door.address).await.unwrap();
+        assert_eq!(ask(&mut client, "", "\r\n").await, "220 behind.example\r\n");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let dials = dials.load(Ordering::SeqCst);
+    assert!(dials < 60, "{dials} dials of an address that has failed, where the other one serves");
+}
+
+#[tokio::test]
+async fn a_service_that_does_not_take_an_introduction_is_found_out_before_any_client_comes() {
+    let alive = smtp_server(Arc::default()).await;
+    let context =
+        RelayContext { hostname: "mail.example".into(), resolver: Resolver::System, pool: Pool::new(8) };
+    let upstream = Upstream {
+        name: "behind".into(),
+        addresses: vec![Address::Tcp { host: alive.ip().to_string(), port: alive.port() }],
+        forwarding: Forwarding::Xclient,
+        leg: LegSecurity::None,
+        server_name: None,
+        trust: Trust::System,
+    };
+    let findings = diagnose(context, &upstream, Protocol::Smtp).await;
+    assert_eq!(findings[0].severity, Severity::Error, "{findings:?}");
+    assert!(findings[0].text.contains("smtpd_authorized_xclient_hosts"), "{findings:?}");
 }
