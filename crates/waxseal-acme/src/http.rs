@@ -7,7 +7,6 @@ use std::error::Error as StdError;
 use std::fmt;
 use std::future::Future;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -44,25 +43,17 @@ pub enum Roots {
     /// The system's roots.
     #[default]
     System,
-    /// The roots in this PEM file, and no other: a private CA's.
-    File(PathBuf),
+    /// These, in PEM, and no others: a private CA's.
+    Pem(Vec<u8>),
 }
 
 /// Why no connection to any CA can be made.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RootsError {
-    /// The file cannot be read.
-    #[error("the root certificates in {path} cannot be read: {source}")]
-    Unreadable {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: std::io::Error,
-    },
-    /// The file is read, but nothing in it is a certificate.
-    #[error("{0} holds no root certificate in PEM (-----BEGIN CERTIFICATE-----)")]
-    Empty(PathBuf),
+    /// Nothing in the text is a certificate.
+    #[error("the CA's root file holds no certificate in PEM (-----BEGIN CERTIFICATE-----)")]
+    Empty,
     /// There are none on this machine.
     #[error("this system has no root certificates; install them (Debian: apt-get install ca-certificates)")]
     NoSystemRoots,
@@ -354,21 +345,13 @@ fn read_roots(roots: &Roots) -> Result<RootCertStore, RootsError> {
             let (added, _) = store.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
             if added == 0 { Err(RootsError::NoSystemRoots) } else { Ok(store) }
         }
-        Roots::File(path) => {
-            for certificate in read_certificates(path)? {
-                store.add(certificate)?;
+        Roots::Pem(pem) => {
+            for certificate in CertificateDer::pem_slice_iter(pem) {
+                store.add(certificate.map_err(|_| RootsError::Empty)?)?;
             }
-            if store.is_empty() { Err(RootsError::Empty(path.clone())) } else { Ok(store) }
+            if store.is_empty() { Err(RootsError::Empty) } else { Ok(store) }
         }
     }
-}
-
-fn read_certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, RootsError> {
-    let pem = std::fs::read(path)
-        .map_err(|source| RootsError::Unreadable { path: path.to_owned(), source })?;
-    CertificateDer::pem_slice_iter(&pem)
-        .collect::<Result<Vec<_>, _>>()
-        .map_err(|_| RootsError::Empty(path.to_owned()))
 }
 
 /// Where the address of a CA comes from.

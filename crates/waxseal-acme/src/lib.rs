@@ -5,13 +5,21 @@
 //! tells every process that has the storage open. Knows no configuration file and no listener.
 #![forbid(unsafe_code)]
 
+mod directory;
+mod dns;
+mod http;
 mod issuer;
 mod name;
+mod problem;
 mod settings;
 
+pub use directory::{Directory, DirectoryError, Meta};
+pub use dns::{Caa, Dns, DnsError};
+pub use http::{Http, HttpError, Reply, Roots, RootsError};
 pub use issuer::{
     Brake, Failure, Fault, IssueError, Issued, Issuer, OrderRequest, Progress, RenewalWindow, Replaces,
     Retry, Stage, Step,
 };
 pub use name::{Name, NameError, NameKind, parse_names};
+pub use problem::{Problem, Subproblem};
 pub use settings::{ChallengeKind, DnsProvider, DnsSettings, Eab, KeyType, Settings, TsigAlgorithm};
