@@ -5,6 +5,7 @@
 //! tells every process that has the storage open. Knows no configuration file and no listener.
 #![forbid(unsafe_code)]
 
+mod challenge;
 mod directory;
 mod dns;
 mod http;
@@ -13,6 +14,7 @@ mod name;
 mod problem;
 mod settings;
 
+pub use challenge::{Answers, ChallengeCertificate};
 pub use directory::{Directory, DirectoryError, Meta};
 pub use dns::{Caa, Dns, DnsError};
 pub use http::{Http, HttpError, Reply, Roots, RootsError};
@@ -20,6 +22,6 @@ pub use issuer::{
     Brake, Failure, Fault, IssueError, Issued, Issuer, OrderRequest, Progress, RenewalWindow, Replaces,
     Retry, Stage, Step,
 };
-pub use name::{Name, NameError, NameKind, parse_names};
+pub use name::{MAX_NAMES, Name, NameError, NameKind, parse_names};
 pub use problem::{Problem, Subproblem};
 pub use settings::{ChallengeKind, DnsProvider, DnsSettings, Eab, KeyType, Settings, TsigAlgorithm};
