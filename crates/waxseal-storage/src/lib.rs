@@ -15,12 +15,14 @@
 //! ```
 #![forbid(unsafe_code)]
 
+mod file;
 mod key;
 pub mod keys;
 mod memory;
 mod storage;
 mod watch;
 
+pub use file::FileStorage;
 pub use key::{Key, KeyError};
 pub use memory::MemoryStorage;
 pub use storage::{
