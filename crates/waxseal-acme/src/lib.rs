@@ -10,7 +10,9 @@ mod directory;
 mod dns;
 mod http;
 mod issuer;
+mod ledger;
 mod name;
+pub mod plan;
 mod problem;
 mod settings;
 
@@ -22,6 +24,7 @@ pub use issuer::{
     Brake, Failure, Fault, IssueError, Issued, Issuer, OrderRequest, Progress, RenewalWindow, Replaces,
     Retry, Stage, Step,
 };
+pub use ledger::{Attempts, Begun, HeldOff, LastFailure, PlacedOrder};
 pub use name::{MAX_NAMES, Name, NameError, NameKind, parse_names};
 pub use problem::{Problem, Subproblem};
 pub use settings::{ChallengeKind, DnsProvider, DnsSettings, Eab, KeyType, Settings, TsigAlgorithm};
