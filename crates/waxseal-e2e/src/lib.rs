@@ -30,12 +30,12 @@ mod wire;
 
 pub use command::{Finished, python, run, run_with_input};
 pub use daemon::Daemon;
-pub use door::{Door, waxseal};
+pub use door::{CERTIFICATE, Door, waxseal};
 pub use dovecot::Dovecot;
 pub use fake::Fake;
 pub use ground::Ground;
 pub use openssl::{SClient, Seen};
-pub use pki::{KeyKind, Leaf, Pki, provider, suite};
+pub use pki::{KeyKind, Leaf, Pki, mail_certificate, provider, suite};
 pub use postfix::Postfix;
 pub use wire::{TlsClient, Wire};
 

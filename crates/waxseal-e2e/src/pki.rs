@@ -1,6 +1,7 @@
 //! A certification authority of a test's own.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
@@ -32,8 +33,8 @@ pub struct Leaf {
     pub chain: String,
     /// The key, PKCS#8.
     pub key: String,
-    /// The serial number as openssl prints it.
-    pub serial: String,
+    /// The leaf, DER.
+    pub der: Vec<u8>,
 }
 
 /// The authority.
@@ -87,8 +88,7 @@ impl Pki {
         }
         .expect("key");
         let certificate = params.signed_by(&key, &self.issuer).expect("certificate");
-        let serial = serial(certificate.der());
-        Leaf { chain: certificate.pem(), key: key.serialize_pem(), serial }
+        Leaf { chain: certificate.pem(), key: key.serialize_pem(), der: certificate.der().to_vec() }
     }
 
     /// A certificate for `names` as `NAME.pem` and `NAME.key` in `dir`.
@@ -98,9 +98,7 @@ impl Pki {
     pub fn leaf_in(&self, dir: &Path, file: &str, kind: KeyKind, names: &[&str]) -> Leaf {
         let leaf = self.leaf(kind, names);
         fs::write(dir.join(format!("{file}.pem")), &leaf.chain).expect("certificate file");
-        let key = dir.join(format!("{file}.key"));
-        fs::write(&key, &leaf.key).expect("key file");
-        leaf.restrict(&key);
+        leaf.write_key(&dir.join(format!("{file}.key")));
         leaf
     }
 
@@ -152,10 +150,26 @@ impl Leaf {
         Arc::new(config)
     }
 
-    fn restrict(&self, key: &Path) {
-        use std::os::unix::fs::PermissionsExt;
-        fs::set_permissions(key, fs::Permissions::from_mode(0o600)).expect("permissions");
+    /// Writes the key, for its owner only.
+    ///
+    /// # Panics
+    /// When it cannot be written.
+    pub fn write_key(&self, path: &Path) {
+        fs::write(path, &self.key).expect("key file");
+        fs::set_permissions(path, fs::Permissions::from_mode(0o600)).expect("permissions");
     }
+}
+
+/// An authority, and its certificate for `mail.example.test` and for both loopback addresses as
+/// `mail.pem` and `mail.key`: what [`CERTIFICATE`](crate::CERTIFICATE) names.
+///
+/// # Panics
+/// When the machine cannot make them.
+#[must_use]
+pub fn mail_certificate(ground: &Ground) -> Pki {
+    let pki = Pki::new(ground);
+    pki.leaf_in(ground.dir(), "mail", KeyKind::Ecdsa, &["mail.example.test", "127.0.0.1", "::1"]);
+    pki
 }
 
 /// rustls' provider, whole.
@@ -174,15 +188,4 @@ pub fn suite(name: &str) -> SupportedCipherSuite {
     let suites = aws_lc_rs::ALL_CIPHER_SUITES;
     let found = suites.iter().find(|suite| suite.suite().as_str() == Some(name));
     *found.unwrap_or_else(|| panic!("no suite {name}"))
-}
-
-fn serial(der: &CertificateDer<'_>) -> String {
-    // The first INTEGER inside TBSCertificate after the version: SEQUENCE, SEQUENCE, [0] version,
-    // INTEGER serial (RFC 5280 section 4.1). rcgen draws serials of 20 bytes at most.
-    let version = der.windows(5).position(|w| w == [0xa0, 0x03, 0x02, 0x01, 0x02]).expect("version 3");
-    let integer = &der[version + 5..];
-    assert_eq!(integer[0], 0x02, "an INTEGER");
-    let bytes = &integer[2..2 + usize::from(integer[1])];
-    let bytes = if bytes[0] == 0 { &bytes[1..] } else { bytes };
-    bytes.iter().map(|byte| format!("{byte:02X}")).collect()
 }

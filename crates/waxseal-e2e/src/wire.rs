@@ -21,6 +21,31 @@ pub struct TlsClient {
     pub name: String,
 }
 
+impl TlsClient {
+    /// A ClientHello of this client's, as records.
+    ///
+    /// # Panics
+    /// When its settings make none.
+    #[must_use]
+    pub fn hello(&self) -> Vec<u8> {
+        let mut connection = self.connection().expect("client");
+        client_hello(&mut connection).expect("ClientHello")
+    }
+
+    fn connection(&self) -> io::Result<ClientConnection> {
+        let name = ServerName::try_from(self.name.clone()).map_err(io::Error::other)?;
+        ClientConnection::new(Arc::clone(&self.config), name).map_err(io::Error::other)
+    }
+}
+
+fn client_hello(connection: &mut ClientConnection) -> io::Result<Vec<u8>> {
+    let mut hello = Vec::new();
+    while connection.wants_write() {
+        connection.write_tls(&mut hello)?;
+    }
+    Ok(hello)
+}
+
 /// A connection with the talk so far, which every panic prints.
 #[derive(Debug)]
 pub struct Wire {
@@ -230,6 +255,16 @@ impl Wire {
         lines
     }
 
+    /// A greeting, where one comes within a moment.
+    ///
+    /// # Panics
+    /// When the socket refuses its options.
+    pub fn reply_or_nothing(&mut self) {
+        self.socket().set_read_timeout(Some(Duration::from_millis(50))).expect("read timeout");
+        let _ = self.try_line();
+        self.socket().set_read_timeout(Some(SOON)).expect("read timeout");
+    }
+
     /// Everything up to the end of the stream. A reset is an end.
     ///
     /// # Panics
@@ -267,6 +302,23 @@ impl Wire {
         self.socket().set_read_timeout(Some(SOON)).expect("read timeout");
     }
 
+    /// Whatever comes within `time`, or until the end.
+    ///
+    /// # Panics
+    /// When the socket refuses its options.
+    pub fn ended_or_silent(&mut self, time: Duration) -> Vec<u8> {
+        self.socket().set_read_timeout(Some(time)).expect("read timeout");
+        let mut bytes = Vec::new();
+        while let Ok(some) = self.read_some() {
+            if some.is_empty() {
+                break;
+            }
+            bytes.extend(some);
+        }
+        self.socket().set_read_timeout(Some(SOON)).expect("read timeout");
+        bytes
+    }
+
     /// Ends this direction, with close_notify where there is TLS.
     ///
     /// # Panics
@@ -301,10 +353,23 @@ impl Wire {
     ///
     /// # Errors
     /// As the handshake gives them.
-    pub fn try_tls(mut self, client: &TlsClient) -> io::Result<Self> {
-        let name = ServerName::try_from(client.name.clone()).map_err(io::Error::other)?;
-        let connection = ClientConnection::new(Arc::clone(&client.config), name).map_err(io::Error::other)?;
-        let mut stream = StreamOwned::new(connection, self.take_socket());
+    pub fn try_tls(self, client: &TlsClient) -> io::Result<Self> {
+        self.try_tls_in(client, 1)
+    }
+
+    /// As [`Wire::try_tls`], with the ClientHello in so many segments.
+    ///
+    /// # Errors
+    /// As the handshake gives them.
+    pub fn try_tls_in(mut self, client: &TlsClient, segments: usize) -> io::Result<Self> {
+        let mut stream = StreamOwned::new(client.connection()?, self.take_socket());
+        let hello = client_hello(&mut stream.conn)?;
+        for segment in hello.chunks(hello.len().div_ceil(segments)) {
+            stream.sock.write_all(segment)?;
+            if segments > 1 {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+        }
         while stream.conn.is_handshaking() {
             stream.conn.complete_io(&mut stream.sock)?;
         }
@@ -340,6 +405,55 @@ impl Wire {
         }
     }
 
+    /// The certificate that the server showed, DER.
+    ///
+    /// # Panics
+    /// When there is no TLS, or none was shown.
+    #[must_use]
+    pub fn certificate(&self) -> Vec<u8> {
+        let chain = self.session().peer_certificates().expect("a chain");
+        chain.first().expect("a certificate").to_vec()
+    }
+
+    /// Sends `bytes` and reads `count` bytes at the same time, over TLS.
+    ///
+    /// # Panics
+    /// When it gets stuck in either direction, or there is no TLS.
+    pub fn exchange(&mut self, mut bytes: &[u8], count: usize) -> Vec<u8> {
+        let mut read = std::mem::take(&mut self.unread);
+        let Io::Client(stream) = &mut self.io else { panic!("no TLS here") };
+        let (connection, socket) = (&mut stream.conn, &mut stream.sock);
+        socket.set_nonblocking(true).expect("non-blocking");
+        let mut buffer = vec![0; 64 * 1024];
+        let mut moved = Instant::now();
+        while read.len() < count || !bytes.is_empty() || connection.wants_write() {
+            let mut idle = true;
+            if !bytes.is_empty() {
+                let taken = connection.writer().write(bytes).expect("plaintext");
+                bytes = &bytes[taken..];
+                idle &= taken == 0;
+            }
+            idle &= !went(connection.write_tls(socket));
+            if connection.wants_read() {
+                idle &= !went(connection.read_tls(socket));
+                connection.process_new_packets().expect("records");
+            }
+            if let Ok(some) = connection.reader().read(&mut buffer) {
+                assert!(some > 0, "the stream ended after {} of {count} bytes", read.len());
+                read.extend_from_slice(&buffer[..some]);
+                idle = false;
+            }
+            if idle {
+                assert!(moved.elapsed() < SOON, "stuck: {} read, {} to send", read.len(), bytes.len());
+                std::thread::sleep(Duration::from_micros(200));
+            } else {
+                moved = Instant::now();
+            }
+        }
+        socket.set_nonblocking(false).expect("blocking");
+        read
+    }
+
     /// Whether the other side said close_notify, once its stream has ended.
     ///
     /// # Panics
@@ -366,6 +480,15 @@ impl Wire {
             Io::Server(stream) => stream.as_mut(),
             Io::Gone => panic!("no stream after a failed handshake"),
         }
+    }
+}
+
+/// Whether bytes went through a socket that does not block.
+fn went(result: io::Result<usize>) -> bool {
+    match result {
+        Ok(count) => count > 0,
+        Err(error) if error.kind() == ErrorKind::WouldBlock => false,
+        Err(error) => panic!("socket: {error}"),
     }
 }
 

@@ -1,5 +1,10 @@
 //! What a service says it can do, and which of it a client may see.
 
+use std::ops::Range;
+
+use memchr::memchr;
+
+use crate::line::content;
 use crate::protocol::Protocol;
 use crate::syntax::{first_word, unquoted};
 
@@ -37,6 +42,12 @@ impl Capabilities {
             let (word, rest) = first_word(entry);
             unquoted(word).eq_ignore_ascii_case(keyword).then_some(rest)
         })
+    }
+
+    /// The entries that a client sees before TLS, but for STARTTLS itself: logins are hidden.
+    pub(crate) fn before_tls(&self) -> impl Iterator<Item = &str> {
+        let protocol = self.protocol;
+        self.entries.iter().map(String::as_str).filter(move |entry| !hides(protocol, entry, Logins::Hidden))
     }
 
     /// Whether the service would start TLS on this connection.
@@ -92,4 +103,96 @@ pub(crate) fn hides(protocol: Protocol, entry: &str, logins: Logins) -> bool {
 
 fn starts_with(word: &str, prefix: &str) -> bool {
     word.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix))
+}
+
+/// Where the atoms stand in an IMAP response that lists capabilities: `* CAPABILITY ...`, or the code
+/// `[CAPABILITY ...]` of a status response (RFC 9051 sections 7.1 and 7.2.2).
+pub(crate) fn imap_atoms(line: &[u8]) -> Option<Range<usize>> {
+    let after_word = |from: usize| {
+        let rest = line.get(from..)?;
+        memchr(b' ', rest).map(|blank| from + blank + 1)
+    };
+    let second = after_word(0)?;
+    let third = after_word(second)?;
+    let is = |at: usize, word: &[u8]| {
+        line.get(at..at + word.len()).is_some_and(|found| found.eq_ignore_ascii_case(word))
+    };
+    if is(0, b"* CAPABILITY ") {
+        return Some(third..content(line).len().max(third));
+    }
+    const CODE: &[u8] = b"[CAPABILITY ";
+    if !is(third, CODE) {
+        return None;
+    }
+    let start = third + CODE.len();
+    let length = memchr(b']', line.get(start..)?)?;
+    Some(start..start + length)
+}
+
+/// The line with other atoms in that place.
+pub(crate) fn with_imap_atoms(line: &[u8], place: Range<usize>, atoms: &str) -> Vec<u8> {
+    let before = line.get(..place.start).unwrap_or_default();
+    let after = line.get(place.end..).unwrap_or_default();
+    [before, atoms.as_bytes(), after].concat()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(protocol: Protocol, entries: &[&str]) -> Capabilities {
+        Capabilities::new(protocol, entries.iter().map(ToString::to_string).collect())
+    }
+
+    fn shown(protocol: Protocol, entries: &[&str]) -> Vec<String> {
+        of(protocol, entries).before_tls().map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn the_services_order_is_kept_and_what_must_not_show_does_not() {
+        let smtp = [
+            "PIPELINING",
+            "SIZE 10",
+            "starttls",
+            "AUTH PLAIN",
+            "AUTH=PLAIN",
+            "XCLIENT NAME",
+            "XFORWARD A",
+            "DSN",
+        ];
+        assert_eq!(shown(Protocol::Smtp, &smtp), ["PIPELINING", "SIZE 10", "DSN"]);
+        let imap = ["IMAP4rev1", "SASL-IR", "LITERAL+", "STARTTLS", "AUTH=PLAIN", "LoginDisabled", "IDLE"];
+        assert_eq!(shown(Protocol::Imap, &imap), ["IMAP4rev1", "LITERAL+", "IDLE"]);
+        let pop3 = ["CAPA", "TOP", "STLS", "USER", "SASL PLAIN", "XCLIENT", "UIDL"];
+        assert_eq!(shown(Protocol::Pop3, &pop3), ["CAPA", "TOP", "UIDL"]);
+    }
+
+    #[test]
+    fn a_login_is_offered_where_a_client_would_find_one() {
+        assert!(of(Protocol::Imap, &["IMAP4rev1"]).offers_auth());
+        assert!(!of(Protocol::Imap, &["IMAP4rev1", "LOGINDISABLED"]).offers_auth());
+        assert!(of(Protocol::Imap, &["LOGINDISABLED", "AUTH=CRAM-MD5"]).offers_auth());
+        assert!(of(Protocol::Smtp, &["auth PLAIN"]).offers_auth());
+        assert!(!of(Protocol::Smtp, &["AUTHOR x"]).offers_auth());
+        assert!(of(Protocol::Pop3, &["SASL PLAIN"]).offers_auth());
+        assert!(!of(Protocol::ManageSieve, &["\"SASL\" \"\""]).offers_auth());
+        assert!(of(Protocol::ManageSieve, &["\"SASL\" \"PLAIN\""]).offers_auth());
+        assert!(of(Protocol::ManageSieve, &["\"STARTTLS\""]).offers_starttls());
+        assert!(of(Protocol::Pop3, &["stls"]).offers_starttls());
+    }
+
+    fn atoms(line: &str) -> Option<&str> {
+        imap_atoms(line.as_bytes()).and_then(|place| line.get(place))
+    }
+
+    #[test]
+    fn imap_capabilities_are_found_in_lists_and_in_codes() {
+        assert_eq!(atoms("* CAPABILITY IMAP4rev1 IDLE\r\n"), Some("IMAP4rev1 IDLE"));
+        assert_eq!(atoms("* OK [capability IMAP4rev1 IDLE] ready\r\n"), Some("IMAP4rev1 IDLE"));
+        assert_eq!(atoms("a1 OK [CAPABILITY X] done\r\n"), Some("X"));
+        assert_eq!(atoms("* OK [ALERT] [CAPABILITY X]\r\n"), None);
+        assert_eq!(atoms("* OK [CAPABILITY X\r\n"), None);
+        assert_eq!(atoms("* CAPABILITY\r\n"), None);
+        assert_eq!(atoms("* CAPABILITY \r\n"), Some(""));
+    }
 }

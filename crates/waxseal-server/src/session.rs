@@ -487,7 +487,7 @@ impl Session {
                 tracing::error!(listener, %client, %session, seconds, end = %early, "session failed");
             }
             _ => {
-                tracing::info!(listener, %client, %session, seconds, end = %early, "session ended before a service")
+                tracing::info!(listener, %client, %session, seconds, end = %early, "session ended before a service");
             }
         }
     }

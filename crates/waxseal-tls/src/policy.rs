@@ -183,6 +183,11 @@ impl Suite {
         self.0.id
     }
 
+    /// Whether it goes with RSA keys; the others of TLS 1.2 go with ECDSA and Ed25519 keys (RFC 8422 section 5.10).
+    pub(crate) fn takes_rsa(self) -> bool {
+        self.name().starts_with("TLS_ECDHE_RSA")
+    }
+
     pub(crate) fn by_id(id: CipherSuite) -> Option<Self> {
         Self::ALL.into_iter().find(|suite| suite.id() == id)
     }
@@ -457,7 +462,7 @@ mod tests {
     fn every_suite_and_group_is_known_to_the_library_under_the_same_name() {
         for suite in Suite::ALL {
             assert_eq!(suite.id().as_str(), Some(suite.name()));
-            let supported = suite.supported().expect(suite.name());
+            let supported = suite.supported().unwrap();
             assert_eq!(Version::from_wire(supported.version().version), Some(suite.version()));
             assert_eq!(Suite::by_name(suite.name()), Some(suite));
         }

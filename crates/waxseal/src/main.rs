@@ -1,1 +1,7 @@
-fn main() {}
+//! The program: see [`waxseal::command`].
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    waxseal::command::run()
+}

@@ -1,10 +1,28 @@
 //! The door's own words as a client of the service behind, up to the point where the session is handed over.
 
+mod imap;
+mod introduction;
+mod managesieve;
+mod pop3;
+mod smtp;
+
+use std::fmt;
+use std::mem;
 use std::net::SocketAddr;
 
+use self::imap::Imap;
+use self::managesieve::ManageSieve;
+use self::pop3::Pop3;
+use self::smtp::Smtp;
 use crate::capability::Capabilities;
-use crate::line::Drained;
+use crate::line::{Assembler, Drained, LineBuffer, Literals, Unread};
 use crate::protocol::Protocol;
+
+pub(crate) use self::managesieve::{Verdict, verdict};
+pub(crate) use self::pop3::XCLIENT_CODE;
+
+/// The most bytes that a service may say until it is ready.
+pub const MAX_REPLIES: usize = 65536;
 
 /// What is to be said to the service.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,8 +64,25 @@ pub struct Client {
 /// One opening of a service.
 #[derive(Debug)]
 pub struct Opening {
-    #[expect(dead_code)]
-    plan: OpeningPlan,
+    approach: Box<dyn Approach>,
+    lines: LineBuffer,
+    heard: usize,
+}
+
+/// One protocol's part of an opening.
+trait Approach: fmt::Debug + Send + Sync {
+    /// Takes one whole line of the service, with its literals.
+    fn response(&mut self, line: &[u8], out: &mut Vec<u8>) -> Result<Move, OpeningError>;
+    fn secured(&mut self, out: &mut Vec<u8>);
+    fn literals(&self) -> Literals;
+}
+
+/// What a response comes to.
+#[derive(Debug)]
+enum Move {
+    Listen,
+    StartTls,
+    Ready { greeting: Vec<u8>, capabilities: Option<Capabilities> },
 }
 
 /// What to do after [`Opening::receive`]. In every case `out` is to be written first.
@@ -142,17 +177,53 @@ impl OpeningError {
 impl Opening {
     /// `None` for HTTP, where nothing is said first.
     pub fn new(protocol: Protocol, plan: OpeningPlan) -> Option<Self> {
-        (protocol != Protocol::Http).then_some(Self { plan })
+        let approach: Box<dyn Approach> = match protocol {
+            Protocol::Smtp | Protocol::Submission | Protocol::Lmtp => Box::new(Smtp::new(protocol, plan)),
+            Protocol::Imap => Box::new(Imap::new(plan)),
+            Protocol::Pop3 => Box::new(Pop3::new(plan)),
+            Protocol::ManageSieve => Box::new(ManageSieve::new(plan)),
+            Protocol::Http => return None,
+        };
+        Some(Self { lines: lines(&*approach), approach, heard: 0 })
     }
 
     /// Takes what the service sent and appends our words to `out`.
     ///
     /// # Errors
     /// [`OpeningError`]: the connection is of no use any more.
-    pub fn receive(&mut self, _input: &[u8], _out: &mut Vec<u8>) -> Result<OpeningStep, OpeningError> {
+    pub fn receive(&mut self, input: &[u8], out: &mut Vec<u8>) -> Result<OpeningStep, OpeningError> {
+        self.lines.push(input);
+        while let Some(response) = self.lines.next() {
+            let response = response.map_err(|_| OpeningError::TooLong)?;
+            self.heard += response.len();
+            if self.heard > MAX_REPLIES {
+                return Err(OpeningError::TooLong);
+            }
+            match self.approach.response(&response, out)? {
+                Move::Listen => {}
+                Move::StartTls => {
+                    let injected = |unread: Unread| OpeningError::Injected { bytes: unread.bytes };
+                    return self.take_lines().drained().map(OpeningStep::StartTls).map_err(injected);
+                }
+                Move::Ready { greeting, capabilities } => {
+                    let unread = self.take_lines().into_unread();
+                    return Ok(OpeningStep::Ready(Ready { greeting, capabilities, unread }));
+                }
+            }
+        }
         Ok(OpeningStep::More)
     }
 
     /// TLS stands on this leg: what was known is forgotten and asked again (RFC 3207 section 4.2).
-    pub fn secured(&mut self, _out: &mut Vec<u8>) {}
+    pub fn secured(&mut self, out: &mut Vec<u8>) {
+        self.approach.secured(out);
+    }
+
+    fn take_lines(&mut self) -> LineBuffer {
+        mem::replace(&mut self.lines, lines(&*self.approach))
+    }
+}
+
+fn lines(approach: &dyn Approach) -> LineBuffer {
+    LineBuffer::over(Assembler::of_service(approach.literals()))
 }

@@ -1,0 +1,157 @@
+//! What is typed: the commands and what they print. Data goes to standard output, talk to standard error.
+
+pub mod check;
+mod pages;
+pub mod show;
+
+use std::io::{self, IsTerminal as _, Write as _};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, CommandFactory as _, Parser, Subcommand};
+use clap_complete::Shell;
+
+use crate::config::{self, Loaded, Machine, Report, Style};
+
+/// A mail server's TLS, complete: one door for SMTP, IMAP, POP3, ManageSieve, LMTP and HTTP.
+#[derive(Debug, Parser)]
+#[command(name = "waxseal", version, propagate_version = true)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run in the foreground; SIGHUP reloads, SIGTERM and SIGINT drain and stop
+    Serve {
+        #[command(flatten)]
+        file: ConfigurationFile,
+    },
+    /// Say everything that is wrong with a configuration, and what it comes to; start nothing
+    Check {
+        #[command(flatten)]
+        file: ConfigurationFile,
+        /// Dial every service and say what it expects of the configuration
+        #[arg(long)]
+        upstreams: bool,
+        /// Print one JSON object instead
+        #[arg(long)]
+        json: bool,
+    },
+    /// Print the settings in force, each with where it comes from
+    Show {
+        #[command(flatten)]
+        file: ConfigurationFile,
+        /// Print one JSON object instead
+        #[arg(long)]
+        json: bool,
+    },
+    /// Print a script that completes commands and options in a shell
+    Completions {
+        /// The shell
+        shell: Shell,
+    },
+    /// Print the manual page
+    Man {
+        /// Write a page for every command into this directory instead
+        #[arg(long, value_name = "DIR")]
+        dir: Option<PathBuf>,
+    },
+}
+
+/// Which configuration.
+#[derive(Debug, Args)]
+struct ConfigurationFile {
+    /// The configuration file
+    #[arg(
+        long,
+        short,
+        value_name = "FILE",
+        env = "WAXSEAL_CONFIG",
+        default_value = "/etc/waxseal/waxseal.toml"
+    )]
+    config: PathBuf,
+}
+
+impl ConfigurationFile {
+    fn load(&self) -> Result<Loaded, Report> {
+        config::load(&self.config, &Machine::this())
+    }
+}
+
+/// Does what the command line asks for.
+pub fn run() -> ExitCode {
+    match Cli::parse().command {
+        Command::Serve { file } => match file.load() {
+            Ok(loaded) => serve(loaded, file.config),
+            Err(report) => refuse(&report),
+        },
+        Command::Check { file, upstreams, json } => check::check(file.load(), upstreams, json),
+        Command::Show { file, json } => match file.load() {
+            Ok(loaded) => {
+                tell(&loaded.report);
+                print(&show::show(&loaded.model, json));
+                ExitCode::SUCCESS
+            }
+            Err(report) => refuse(&report),
+        },
+        Command::Completions { shell } => {
+            print(&pages::completions(&mut Cli::command(), shell));
+            ExitCode::SUCCESS
+        }
+        Command::Man { dir } => pages::man(Cli::command(), dir.as_deref()),
+    }
+}
+
+fn serve(loaded: Loaded, path: PathBuf) -> ExitCode {
+    tell(&loaded.report);
+    match crate::app::serve(loaded, path) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            say(&format!("error: {error}\n"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Problems, on standard error.
+fn tell(report: &Report) {
+    let terminal = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+    say(&report.render(if terminal { Style::Terminal } else { Style::Plain }));
+}
+
+/// Problems, how many they are, and the end.
+fn refuse(report: &Report) -> ExitCode {
+    tell(report);
+    let (errors, warnings) = report.problems.count();
+    let count = |number: usize, word: &str| format!("{number} {word}{}", if number == 1 { "" } else { "s" });
+    let warnings = if warnings == 0 { String::new() } else { format!(", {}", count(warnings, "warning")) };
+    say(&format!(
+        "{}: {}{warnings}; nothing was started\n",
+        report.source.path().display(),
+        count(errors, "error")
+    ));
+    ExitCode::FAILURE
+}
+
+/// Writes data. A reader who has gone away (`| head`) is no error.
+fn print(text: &str) {
+    let mut out = io::stdout().lock();
+    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+}
+
+/// Writes talk.
+fn say(text: &str) {
+    let _ = io::stderr().lock().write_all(text.as_bytes());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+}

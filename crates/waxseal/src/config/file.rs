@@ -1,0 +1,141 @@
+//! The configuration file as it is written: every key there is, all of them optional.
+//!
+//! What a key means when it is not there is decided in [`resolve`](super::resolve), never here.
+
+use std::time::Duration;
+
+use waxseal_tls::PemSource;
+
+use super::reader::{Named, Word, Words, table};
+
+table! {
+    /// The whole file.
+    File {
+        server: Server,
+        upstream: Named<Upstream>,
+        certificate: Named<Certificate>,
+        log: Log,
+    }
+}
+
+table! {
+    /// `server.*`
+    Server {
+        hostname: Word,
+        max_connections: i64,
+        max_connections_per_address: i64,
+        run_as: RunAs,
+        resolver: Words,
+        proxy: Proxy,
+        tls: Tls,
+        socket: Socket,
+        listener: Named<Listener>,
+    }
+}
+
+table! {
+    /// `server.run-as.*`
+    RunAs {
+        user: Word,
+        group: Word,
+    }
+}
+
+table! {
+    /// `server.proxy.*`, `server.listener.ID.proxy.*`
+    Proxy {
+        trusted_networks: Words,
+    }
+}
+
+table! {
+    /// `server.tls.*`, `server.listener.ID.tls.*`
+    Tls {
+        enable: bool,
+        implicit: bool,
+        require: bool,
+        timeout: Duration,
+        disable_protocols: Words,
+        disable_ciphers: Words,
+        ignore_client_order: bool,
+        ciphers: Words,
+        groups: Words,
+    }
+}
+
+table! {
+    /// `server.socket.*`, `server.listener.ID.socket.*`
+    Socket {
+        reuse_addr: bool,
+        reuse_port: bool,
+        backlog: i64,
+        ttl: i64,
+        send_buffer_size: i64,
+        recv_buffer_size: i64,
+        linger: Duration,
+        tos: i64,
+        nodelay: bool,
+    }
+}
+
+table! {
+    /// `server.listener.ID.*`
+    Listener {
+        protocol: Word,
+        bind: Words,
+        upstream: Word,
+        max_connections: i64,
+        max_connections_per_address: i64,
+        tls: Tls,
+        socket: Socket,
+        proxy: Proxy,
+    }
+}
+
+table! {
+    /// `upstream.ID.*`
+    Upstream {
+        address: Words,
+        forwarding: Word,
+        tls: UpstreamTls,
+    }
+}
+
+table! {
+    /// `upstream.ID.tls.*`
+    UpstreamTls {
+        mode: Word,
+        server_name: Word,
+        ca: PemSource,
+        pin: Word,
+        verify: bool,
+    }
+}
+
+table! {
+    /// `certificate.ID.*`
+    Certificate {
+        cert: PemSource,
+        private_key: PemSource,
+        subjects: Words,
+        default: bool,
+    }
+}
+
+table! {
+    /// `log.*`
+    Log {
+        level: Word,
+        format: Word,
+    }
+}
+
+/// Tables that are part of the configuration and not of this version, each with what to do instead.
+pub(crate) const LATER: [(&str, &str); 3] = [
+    ("acme", "let a client such as certbot fetch certificates and give their files in [certificate.ID]"),
+    ("mailboxes", "give every listener an `upstream`: the mail server behind it"),
+    (
+        "admin",
+        "the log tells about the running server, `waxseal check` and `waxseal show` about a configuration",
+    ),
+];

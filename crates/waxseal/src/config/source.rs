@@ -1,0 +1,122 @@
+//! The text of a configuration file, with the lines and columns that problems are told by.
+
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+/// Where something stands in the file, in bytes.
+pub type Span = Range<usize>;
+
+/// A configuration file as it was read.
+#[derive(Clone, Debug)]
+pub struct Source {
+    path: PathBuf,
+    text: String,
+    /// `text` with private keys masked, byte for byte as long: the only form that is ever printed.
+    printable: String,
+}
+
+impl Source {
+    /// A file at `path` that holds `text`.
+    pub fn new(path: impl Into<PathBuf>, text: impl Into<String>) -> Self {
+        let text = text.into();
+        Self { path: path.into(), printable: mask_private_keys(&text), text }
+    }
+
+    /// Where the file is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The whole text. It may hold private keys: for parsing, not for printing.
+    pub(crate) fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// The whole text, private keys masked.
+    pub(crate) fn printable(&self) -> &str {
+        &self.printable
+    }
+
+    /// Line and column (both from 1, columns in characters) of a byte.
+    pub fn position(&self, byte: usize) -> (usize, usize) {
+        let before = self.printable.get(..byte).unwrap_or(&self.printable);
+        let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
+        let line = before.bytes().filter(|byte| *byte == b'\n').count() + 1;
+        (line, before[line_start..].chars().count() + 1)
+    }
+
+    /// The part of `span` that stands on its first line; an empty span takes the character it points at.
+    pub(crate) fn first_line(&self, span: &Span) -> Span {
+        let Some(text) = self.printable.get(span.clone()) else { return 0..0 };
+        let end = span.start + text.find(['\n', '\r']).unwrap_or(text.len());
+        span.start..end
+    }
+
+    /// What stands at `span`, up to the end of its first line.
+    pub fn excerpt(&self, span: &Span) -> &str {
+        self.printable.get(self.first_line(span)).unwrap_or_default()
+    }
+}
+
+/// Replaces what stands between the lines `BEGIN ... PRIVATE KEY` and `END` by stars.
+fn mask_private_keys(text: &str) -> String {
+    const BEGIN: &str = "PRIVATE KEY-----";
+    const END: &str = "-----END";
+    let mut masked = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(begin) = rest.find(BEGIN) {
+        let (head, secret) = rest.split_at(begin + BEGIN.len());
+        let (secret, tail) = secret.split_at(secret.find(END).unwrap_or(secret.len()));
+        masked.push_str(head);
+        for character in secret.chars() {
+            match character {
+                '\n' | '\r' => masked.push(character),
+                // As many bytes as the character had, so that every span still fits.
+                _ => masked.extend(std::iter::repeat_n('*', character.len_utf8())),
+            }
+        }
+        rest = tail.strip_prefix(END).map_or(tail, |after| {
+            masked.push_str(END);
+            // The closing line names "PRIVATE KEY-----" too and opens nothing.
+            let closing = after.find(BEGIN).map_or(0, |at| at + BEGIN.len());
+            masked.push_str(&after[..closing]);
+            &after[closing..]
+        });
+    }
+    masked.push_str(rest);
+    masked
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_count_characters_not_bytes() {
+        let source = Source::new("f", "a = 1\nß = 2\n");
+        assert_eq!(source.position(0), (1, 1));
+        assert_eq!(source.position(6), (2, 1));
+        assert_eq!(source.position(8), (2, 2));
+        assert_eq!(source.position(1000), (3, 1));
+    }
+
+    #[test]
+    fn private_keys_are_never_printable() {
+        let text = "x = \"\"\"-----BEGIN EC PRIVATE KEY-----\nsecrét\n-----END EC PRIVATE KEY-----\n\"\"\"\ny = 'open'\n\
+                    z = \"-----BEGIN PRIVATE KEY-----\\nsecond\\n-----END PRIVATE KEY-----\"\nw = 1";
+        let source = Source::new("f", text);
+        assert!(!source.printable().contains("secr"));
+        assert!(!source.printable().contains("second"));
+        assert!(source.printable().contains("y = 'open'"));
+        assert!(source.printable().ends_with("w = 1"));
+        assert_eq!(source.printable().len(), text.len());
+        let cut = Source::new("f", "-----BEGIN PRIVATE KEY-----\ntruncated");
+        assert!(!cut.printable().contains("truncated"));
+    }
+
+    #[test]
+    fn an_excerpt_ends_with_its_line() {
+        let source = Source::new("f", "list = [\n1,\n]");
+        assert_eq!(source.excerpt(&(7..13)), "[");
+    }
+}

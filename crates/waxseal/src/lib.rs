@@ -1,0 +1,11 @@
+//! What the operator touches: the configuration file, the commands, and the wiring of the rooms.
+//!
+//! A library only so that tests and the program share it; its items are no interface for other programs.
+
+pub mod app;
+pub mod command;
+pub mod config;
+pub mod logs;
+pub mod ports;
+pub mod privileges;
+pub mod wiring;
