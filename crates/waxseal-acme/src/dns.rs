@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use hickory_resolver::config::{NameServerConfig, ResolveHosts, ResolverConfig, ResolverOpts};
 use hickory_resolver::lookup::Lookup;
-use hickory_resolver::net::{DnsError as NetDnsError, NetError};
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
+use hickory_resolver::net::{DnsError as NetDnsError, NetError};
 use hickory_resolver::proto::op::ResponseCode;
 use hickory_resolver::proto::rr::{Name, RData, RecordType};
 use hickory_resolver::{Resolver, TokioResolver};
@@ -28,7 +28,9 @@ const DNS_PORT: u16 = 53;
 #[non_exhaustive]
 pub enum DnsError {
     /// `/etc/resolv.conf` cannot be read.
-    #[error("the system's DNS settings cannot be read ({0}); name servers to ask can be set with server.resolver")]
+    #[error(
+        "the system's DNS settings cannot be read ({0}); name servers to ask can be set with server.resolver"
+    )]
     System(String),
     /// This cannot stand in DNS.
     #[error("{0:?} is no name that DNS could hold")]
@@ -240,8 +242,7 @@ async fn ask(
     name: &Name,
     kind: RecordType,
 ) -> Result<Option<Lookup>, DnsError> {
-    let failed =
-        |why: String| DnsError::NoAnswer { name: text(name), question: <&str>::from(kind), why };
+    let failed = |why: String| DnsError::NoAnswer { name: text(name), question: <&str>::from(kind), why };
     let resolver = resolver.as_ref().map_err(|e| failed(e.to_string()))?;
     match resolver.lookup(name.clone(), kind).await {
         Ok(lookup) => Ok(Some(lookup)),

@@ -8,13 +8,13 @@ use std::fmt;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
-use hyper::header::{CONTENT_TYPE, DATE, HeaderMap, HeaderValue, LINK, RETRY_AFTER, USER_AGENT};
+use hyper::header::{CONTENT_TYPE, DATE, HeaderMap, HeaderValue, LINK, LOCATION, RETRY_AFTER, USER_AGENT};
 use hyper::{Method, Request, StatusCode};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
@@ -226,8 +226,7 @@ impl Http {
         request.headers_mut().insert(USER_AGENT, HeaderValue::from_static(AGENT));
         let whole = async {
             let answer = self.client.request(request).await;
-            let answer =
-                answer.map_err(|e| HttpError::Unreachable { url: url.clone(), why: causes(&e) })?;
+            let answer = answer.map_err(|e| HttpError::Unreachable { url: url.clone(), why: causes(&e) })?;
             let (parts, body) = answer.into_parts();
             let body = Limited::new(body, MAX_ANSWER).collect().await.map_err(|e| {
                 if e.is::<LengthLimitError>() {
@@ -248,14 +247,28 @@ impl Http {
 /// The library's way to HTTP. A refusal ends its step with an [`HttpError`] inside, except for a stale nonce
 /// (RFC 8555 section 6.5), which the library mends itself.
 #[derive(Debug)]
-pub(crate) struct Wire(pub(crate) Http);
+pub(crate) struct Wire {
+    http: Http,
+    made: Arc<Mutex<Option<String>>>,
+}
+
+impl Wire {
+    pub(crate) fn new(http: Http) -> Self {
+        Self { http, made: Arc::default() }
+    }
+
+    /// The address of what was made last: of an order that the library has no answer for but an error.
+    pub(crate) fn made(&self) -> Arc<Mutex<Option<String>>> {
+        Arc::clone(&self.made)
+    }
+}
 
 impl HttpClient for Wire {
     fn request(
         &self,
         request: Request<BodyWrapper<Bytes>>,
     ) -> Pin<Box<dyn Future<Output = Result<BytesResponse, AcmeError>> + Send>> {
-        let http = self.0.clone();
+        let (http, made) = (self.http.clone(), Arc::clone(&self.made));
         Box::pin(async move {
             let (parts, body) = request.into_parts();
             let url = parts.uri.to_string();
@@ -273,6 +286,10 @@ impl HttpClient for Wire {
                 if !error.is_stale_nonce() {
                     return Err(AcmeError::Other(Box::new(error)));
                 }
+            }
+            if parts.status == StatusCode::CREATED {
+                let place = parts.headers.get(LOCATION).and_then(|value| value.to_str().ok());
+                *made.lock().unwrap_or_else(PoisonError::into_inner) = place.map(str::to_owned);
             }
             Ok(BytesResponse { parts, body: Box::new(body) })
         })

@@ -189,7 +189,8 @@ mod tests {
             {"type":"urn:ietf:params:acme:error:caa","detail":"no","identifier":{"type":"dns","value":"a.example"}},
             {"type":"urn:ietf:params:acme:error:dns","identifier":{"type":"ip","value":"192.0.2.1"}}]}"#;
         let problem = Problem::read(body).expect("a problem");
-        let told: Vec<_> = problem.subproblems.iter().map(|it| (it.name.as_deref(), it.to_string())).collect();
+        let told: Vec<_> =
+            problem.subproblems.iter().map(|it| (it.name.as_deref(), it.to_string())).collect();
         assert_eq!(
             told,
             [

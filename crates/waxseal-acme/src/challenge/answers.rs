@@ -330,10 +330,7 @@ mod tests {
     async fn garbage_in_storage_is_no_answer_and_no_harm() {
         let storage: Arc<dyn Storage> = Arc::new(MemoryStorage::new());
         for (key, value) in [("a", &b"{"[..]), ("b", b"{\"unix\":99999999999}"), ("c", b"\xff")] {
-            storage
-                .put(&keys::http_01(key).expect("a key"), value, Guard::Always)
-                .await
-                .expect("put");
+            storage.put(&keys::http_01(key).expect("a key"), value, Guard::Always).await.expect("put");
         }
         let answers = Answers::open(storage).await.expect("answers");
         assert!(["a", "b", "c"].iter().all(|token| answers.http_01(token).is_none()));

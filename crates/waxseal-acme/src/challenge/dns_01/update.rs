@@ -72,11 +72,7 @@ impl Update {
     }
 
     /// The library's words for a failed signature mislead, so that only codes of the server are repeated.
-    async fn told(
-        &self,
-        action: &str,
-        done: impl Future<Output = Result<(), Error>>,
-    ) -> Result<(), String> {
+    async fn told(&self, action: &str, done: impl Future<Output = Result<(), Error>>) -> Result<(), String> {
         if let Some(at) = self.tcp {
             match tokio::time::timeout(self.patience, TcpStream::connect(at)).await {
                 Ok(Ok(_)) => {}
