@@ -130,10 +130,14 @@ impl Attempts {
 
     /// The attempt failed. `jitter` is between 0 and 1.
     pub fn fail(&mut self, now: i64, directory: &str, error: &IssueError, jitter: f64) {
-        if self.begun.take().is_some() && !error.stage.has_order() && self.interruptions == 0 {
-            self.orders.pop(); // nothing was ordered after all
+        // Checks come before the attempt; one that was cut short earlier is still to be gone on with.
+        if error.stage != Stage::Preflight {
+            if !error.stage.has_order() {
+                self.uncount();
+            }
+            self.begun = None;
+            self.interruptions = 0;
         }
-        self.interruptions = 0;
         self.failures = self.failures.saturating_add(1);
         self.failing_since.get_or_insert(now);
         let mut wait = ladder(self.failures, jitter);
@@ -155,6 +159,21 @@ impl Attempts {
             directory: directory.to_owned(),
             wait,
         });
+    }
+
+    /// The attempt that has begun could not be written down, so that nothing was asked.
+    pub fn abandon(&mut self) {
+        self.uncount();
+        if self.interruptions == 0 {
+            self.begun = None;
+        }
+    }
+
+    /// Nothing was ordered after all; unless an earlier attempt, which this one went on with, did so.
+    fn uncount(&mut self) {
+        if self.begun.is_some() && self.interruptions == 0 {
+            self.orders.pop();
+        }
     }
 
     /// The attempt succeeded: only its order is remembered.
@@ -201,17 +220,18 @@ impl Attempts {
 
     /// When the back-off ladder lets go on.
     fn ladder_ends(&self) -> i64 {
-        if let Some(begun) = &self.begun {
+        let last = self.last.as_ref().map_or(i64::MIN, |last| last.at.saturating_add(last.wait));
+        match &self.begun {
             // The first interruption is most likely a restart: go on at once. A loop of restarts climbs the ladder.
-            return match self.interruptions {
-                0 => i64::MIN,
-                times => begun.at.saturating_add(ladder(times, 0.0)),
-            };
+            Some(begun) if self.interruptions > 0 => {
+                last.max(begun.at.saturating_add(ladder(self.interruptions, 0.0)))
+            }
+            _ => last,
         }
-        self.last.as_ref().map_or(i64::MIN, |last| last.at.saturating_add(last.wait))
     }
 
-    fn held_off_until(&self, directory: &str) -> i64 {
+    /// When a CA no longer wants to be left alone.
+    pub(crate) fn held_off_until(&self, directory: &str) -> i64 {
         let held = self.held_off.iter().find(|held| held.directory == directory);
         held.map_or(i64::MIN, |held| held.at.saturating_add(held.wait))
     }
@@ -334,6 +354,25 @@ mod tests {
         assert_eq!(attempts.orders.len(), 1, "one order, gone on with");
         attempts.fail(T, CA, &error(Stage::Order), 0.0);
         assert_eq!(attempts.orders.len(), 1, "the first of them may have been placed");
+        assert_eq!(next(&attempts), T + 300);
+    }
+
+    #[test]
+    fn checks_that_fail_forget_no_attempt_that_was_cut_short() {
+        let mut attempts = Attempts::default();
+        attempts.begin(T, CA);
+        attempts.fail(T, CA, &error(Stage::Preflight), 0.0);
+        assert_eq!(next(&attempts), T + 300);
+        assert!(attempts.begun.is_some());
+        assert_eq!(attempts.orders.len(), 1);
+    }
+
+    #[test]
+    fn an_attempt_that_cannot_be_written_down_was_none() {
+        let mut attempts = Attempts::default();
+        attempts.begin(T, CA);
+        attempts.abandon();
+        assert_eq!(attempts, Attempts::default());
     }
 
     #[test]

@@ -5,18 +5,28 @@
 //! tells every process that has the storage open. Knows no configuration file and no listener.
 #![forbid(unsafe_code)]
 
+mod account;
+mod bundle;
 mod challenge;
+mod clock;
 mod directory;
 mod dns;
 mod http;
 mod issuer;
 mod ledger;
 mod name;
+mod order;
 pub mod plan;
+mod preflight;
 mod problem;
+mod renewer;
 mod settings;
+mod target;
+mod words;
 
+pub use bundle::{Bundle, Unfit};
 pub use challenge::{Answers, ChallengeCertificate};
+pub use clock::Clock;
 pub use directory::{Directory, DirectoryError, Meta};
 pub use dns::{Caa, Dns, DnsError};
 pub use http::{Http, HttpError, Reply, Roots, RootsError};
@@ -26,5 +36,9 @@ pub use issuer::{
 };
 pub use ledger::{Attempts, Begun, HeldOff, LastFailure, PlacedOrder};
 pub use name::{MAX_NAMES, Name, NameError, NameKind, parse_names};
+pub use order::{AcmeIssuer, IssuerError};
+pub use preflight::Listening;
 pub use problem::{Problem, Subproblem};
+pub use renewer::{HeldStatus, Outcome, Renewer, Status, UnknownName, Urgency};
 pub use settings::{ChallengeKind, DnsProvider, DnsSettings, Eab, KeyType, Settings, TsigAlgorithm};
+pub use target::{Target, targets};

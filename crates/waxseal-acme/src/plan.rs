@@ -211,3 +211,24 @@ fn cap_ends(situation: &Situation<'_>, ca: usize) -> i64 {
         _ => i64::MIN,
     }
 }
+
+/// What keeps an order back that somebody asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Barrier {
+    /// The CA's wish.
+    #[error("the CA wants to be left alone until then")]
+    RetryAfter,
+    /// Our own limit, which keeps clear of the CA's.
+    #[error("as many orders were placed for these names this week as keep clear of the CA's limits")]
+    WeeklyCap,
+}
+
+/// Until when an order must not be placed, however much it is wanted; `None`: it may be placed now.
+pub fn barrier(situation: &Situation<'_>) -> Option<(i64, Barrier)> {
+    let (ca, _) = situation.attempts.choose(situation.directories);
+    let directory = situation.directories.get(ca).copied().unwrap_or_default();
+    let held_off = (situation.attempts.held_off_until(directory), Barrier::RetryAfter);
+    let capped = (cap_ends(situation, ca), Barrier::WeeklyCap);
+    let later = if held_off.0 >= capped.0 { held_off } else { capped };
+    (later.0 > situation.now).then_some(later)
+}

@@ -8,6 +8,8 @@ const MAX_READABLE: usize = 120;
 
 /// Where certificates with their keys are: one value for each name set and key type.
 pub const CERTIFICATES: &str = "certificates";
+/// Where histories are: one value for each name set and key type.
+pub const ATTEMPTS: &str = "attempts";
 /// Where answers to http-01 are: one value for each token.
 pub const HTTP_01: &str = "challenges/http-01";
 /// Where answers to tls-alpn-01 are: one value for each name.
@@ -40,7 +42,7 @@ pub fn certificate(names: &[String], key_type: &str) -> Result<Key, KeyError> {
 ///
 /// A key type with characters that no key may hold.
 pub fn attempts(names: &[String], key_type: &str) -> Result<Key, KeyError> {
-    Key::new(&format!("attempts/{}/{key_type}", name_set(names)))
+    Key::new(&format!("{ATTEMPTS}/{}/{key_type}", name_set(names)))
 }
 
 /// The order in flight for a certificate: its address at the CA and the key it is for, to go on with after a crash.
