@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 mod account;
+mod bootstrap;
 mod bundle;
 mod challenge;
 mod clock;
@@ -14,6 +15,7 @@ mod dns;
 mod http;
 mod issuer;
 mod ledger;
+mod managed;
 mod name;
 mod order;
 pub mod plan;
@@ -24,6 +26,7 @@ mod settings;
 mod target;
 mod words;
 
+pub use bootstrap::BootstrapError;
 pub use bundle::{Bundle, Unfit};
 pub use challenge::{Answers, ChallengeCertificate};
 pub use clock::Clock;
@@ -35,6 +38,7 @@ pub use issuer::{
     Retry, Stage, Step,
 };
 pub use ledger::{Attempts, Begun, HeldOff, LastFailure, PlacedOrder};
+pub use managed::{Managed, ManagedError, Publisher};
 pub use name::{MAX_NAMES, Name, NameError, NameKind, parse_names};
 pub use order::{AcmeIssuer, IssuerError};
 pub use preflight::Listening;
