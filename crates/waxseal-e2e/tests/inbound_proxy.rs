@@ -338,3 +338,26 @@ fn the_header_written_in_version_1_names_the_client() {
         assert_eq!((told.version, told.source), (1, local));
     }
 }
+
+#[test]
+fn a_real_balancer_in_front_hands_the_clients_address_on() {
+    let house = House::new("proxy-v2");
+    // HAProxy comes from the address that the listener trusts.
+    let file = house.ground.write(
+        "haproxy.cfg",
+        "defaults\n  mode tcp\n  timeout connect 5s\n  timeout client 60s\n  timeout server 60s\n\
+         frontend one\n  bind <balancer-one>\n  default_backend one\n\
+         backend one\n  source 127.0.0.7\n  server door <imaps> send-proxy\n\
+         frontend two\n  bind <balancer-two>\n  default_backend two\n\
+         backend two\n  source 127.0.0.7\n  server door <imaps> send-proxy-v2\n",
+    );
+    let file = file.to_str().expect("utf-8");
+    let mut balancer = waxseal_e2e::Daemon::start("haproxy", "haproxy", &["-db", "-f", file], &[]);
+    balancer.wait_listening(&[house.ground.port("balancer-one"), house.ground.port("balancer-two")]);
+    for name in ["balancer-one", "balancer-two"] {
+        let wire = Wire::connect_from(STRANGER, house.ground.addr(name));
+        let local = wire.local();
+        let told = house.login(wire, b"");
+        assert_eq!((told.source, told.destination), (local, house.ground.addr(name)));
+    }
+}

@@ -298,7 +298,7 @@ fn postfix_knows_the_client_and_dovecot_that_its_session_is_secured() {
         wire.say("b LOGOUT").until("b OK");
         let logged = house.dovecot.wait_line(&["Login: user=<bob@", &format!("rport={port}")]);
         assert!(logged.contains("rip=127.0.0.6"), "{logged}");
-        assert!(logged.contains(", TLS"), "{logged}");
+        assert!(logged.contains(", secured"), "{logged}");
     }
     let mut wire = Wire::connect_from(READER, house.ground.addr("pop3"));
     wire.expect("+OK");
@@ -308,7 +308,7 @@ fn postfix_knows_the_client_and_dovecot_that_its_session_is_secured() {
     wire.say("PASS secret").expect("+OK");
     wire.say("QUIT").expect("+OK");
     let logged = house.dovecot.wait_line(&["pop3-login", "Login: user=<bob@", "rip=127.0.0.6"]);
-    assert!(logged.contains(", TLS"), "{logged}");
+    assert!(logged.contains(", secured"), "{logged}");
 }
 
 #[test]
@@ -320,7 +320,7 @@ fn clients_on_ipv6_are_known_by_their_address() {
     wire.say("s STARTTLS").expect("s OK");
     let mut wire = wire.tls(&tls);
     wire.say("a LOGIN bob@example.test secret").until("a OK");
-    house.dovecot.wait_line(&["Login: user=<bob@", "rip=::1", "lip=::1", ", TLS"]);
+    house.dovecot.wait_line(&["Login: user=<bob@", "rip=::1", "lip=::1", ", secured"]);
     let mut wire = Wire::connect(house.ground.addr6("smtp"));
     wire.reply("220");
     house.send(&mut wire, "on six");
@@ -341,7 +341,7 @@ address = "<postfix-mirror>"
 forwarding = "proxy-v2"
 [upstream.postfix.tls]
 mode = "mirror"
-ca = "<dir>/ca.pem"
+ca = "%{file:<dir>/ca.pem}%"
 server-name = "mx.example.test"
 "#,
     );
@@ -398,7 +398,7 @@ fn a_sieve_script_is_stored_after_the_capabilities_were_said_again() {
     wire.say("LISTSCRIPTS").expect("\"vacation\"");
     wire.until("OK");
     wire.say("LOGOUT").until("OK");
-    house.dovecot.wait_line(&["managesieve-login", "Login: user=<alice@", "rip=127.0.0.6", ", TLS"]);
+    house.dovecot.wait_line(&["managesieve-login", "Login: user=<alice@", "rip=127.0.0.6", ", secured"]);
 }
 
 #[test]
@@ -452,15 +452,15 @@ forwarding = "xclient"
 [upstream.dovecot-imap]
 address = "<dovecot-imap>"
 forwarding = "xclient"
-tls = { mode = "starttls", ca = "<dir>/ca.pem", server-name = "dovecot.example.test" }
+tls = { mode = "starttls", ca = "%{file:<dir>/ca.pem}%", server-name = "dovecot.example.test" }
 [upstream.dovecot-pop3]
 address = "<dovecot-pop3>"
 forwarding = "xclient"
-tls = { mode = "starttls", ca = "<dir>/ca.pem", server-name = "dovecot.example.test" }
+tls = { mode = "starttls", ca = "%{file:<dir>/ca.pem}%", server-name = "dovecot.example.test" }
 [upstream.dovecot-sieve]
 address = "<dovecot-sieve>"
 forwarding = "xclient"
-tls = { mode = "starttls", ca = "<dir>/ca.pem", server-name = "dovecot.example.test" }
+tls = { mode = "starttls", ca = "%{file:<dir>/ca.pem}%", server-name = "dovecot.example.test" }
 [upstream.dovecot-lmtp]
 address = "<dovecot-lmtp>"
 forwarding = "xclient"
@@ -517,6 +517,15 @@ fn id_and_xclient_introduce_the_client_to_dovecot() {
     wire.until("OK");
     wire.say(&format!("AUTHENTICATE \"PLAIN\" \"{ALICE}\"")).until("OK");
     house.dovecot.wait_line(&["managesieve-login", "Login: user=<alice@", "rip=127.0.0.6"]);
+
+    let mut wire = Wire::connect_from(READER, house.ground.addr("lmtp"));
+    wire.reply("220");
+    wire.say("LHLO me.test").reply("250");
+    wire.say("MAIL FROM:<>").reply("250");
+    wire.say("RCPT TO:<bob@example.test>").reply("250");
+    wire.say("DATA").reply("354");
+    wire.say("Subject: introduced by lmtp\r\n\r\nText.\r\n.").reply("250");
+    assert!(house.stored("introduced by lmtp").contains("127.0.0.6"));
 }
 
 #[test]
@@ -538,7 +547,8 @@ fn the_leg_behind_is_encrypted_in_each_way_the_operator_can_ask() {
         (
             "by-ca",
             "<dovecot-imap>",
-            "mode = \"starttls\"\nca = \"<dir>/ca.pem\"\nserver-name = \"dovecot.example.test\"".to_owned(),
+            "mode = \"starttls\"\nca = \"%{file:<dir>/ca.pem}%\"\nserver-name = \"dovecot.example.test\""
+                .to_owned(),
         ),
         ("by-pin", "<dovecot-imaps>", format!("mode = \"implicit\"\npin = \"{}\"", pinned(&ground))),
         ("unverified", "<dovecot-imaps>", "mode = \"implicit\"\nverify = false".to_owned()),
@@ -599,4 +609,144 @@ fn what_the_service_offers_is_shown_in_its_order_less_what_is_the_doors_own() {
     assert!(!greeting.contains("AUTH=") && !greeting.contains("SASL-IR"), "{greeting}");
     wire.say("a LOGIN bob@example.test secret").expect("a NO [PRIVACYREQUIRED]");
     let _ = &house.door;
+}
+
+#[test]
+fn the_ca_of_the_leg_behind_may_be_named_by_its_file() {
+    let ground = Ground::new();
+    let pki = mail_certificate(&ground);
+    let _dovecot = Dovecot::start(&ground, &pki);
+    let _door = Door::start(
+        &ground,
+        &format!(
+            "{CERTIFICATE}[server.listener.imaps]\nprotocol = \"imap\"\nbind = \"<imaps>\"\nupstream = \"dovecot\"\n\
+             tls.implicit = true\n[upstream.dovecot]\naddress = \"<dovecot-imaps>\"\n[upstream.dovecot.tls]\n\
+             mode = \"implicit\"\nca = \"<dir>/ca.pem\"\nserver-name = \"dovecot.example.test\"\n"
+        ),
+    );
+    Wire::connect(ground.addr("imaps")).tls(&pki.client("mail.example.test")).expect("* OK");
+}
+
+#[test]
+fn pipelined_and_chunked_messages_pass_unchanged() {
+    let house = House::new();
+    let mut wire =
+        Wire::connect(house.ground.addr("submissions")).tls(&house.pki.client("mail.example.test"));
+    wire.reply("220");
+    wire.say("EHLO me.test");
+    let offered = wire.reply("250").join("\n");
+    assert!(offered.contains("CHUNKING") && offered.contains("PIPELINING"), "{offered}");
+    wire.say(&format!("AUTH PLAIN {ALICE}")).reply("235");
+    // All of it at once (RFC 2920 section 3.1), the next transaction right behind the end of the message.
+    wire.send("MAIL FROM:<alice@example.test>\r\nRCPT TO:<bob@example.test>\r\nDATA\r\n");
+    wire.reply("250");
+    wire.reply("250");
+    wire.reply("354");
+    wire.send(
+        "Subject: pipelined\r\n\r\n..\r\nRCPT TO:<nobody@elsewhere.test>\r\n.\r\nMAIL FROM:<alice@example.test>\r\n\
+         RCPT TO:<bob@example.test>\r\n",
+    );
+    wire.reply("250");
+    wire.reply("250");
+    wire.reply("250");
+    // BDAT (RFC 3030): counted bytes, in which a line with a dot is a line with a dot.
+    let first = "Subject: chunked\r\n\r\n.\r\nQUIT\r\n";
+    let last = ".\r\nSTARTTLS\r\nlast line\r\n";
+    wire.send(format!("BDAT {}\r\n{first}BDAT {} LAST\r\n{last}", first.len(), last.len()));
+    wire.reply("250");
+    wire.reply("250");
+    wire.say("QUIT").reply("221");
+    assert!(house.stored("pipelined").ends_with("\n\n.\nRCPT TO:<nobody@elsewhere.test>\n"));
+    assert!(house.stored("chunked").ends_with("\n\n.\nQUIT\n.\nSTARTTLS\nlast line\n"));
+}
+
+#[test]
+fn every_way_of_logging_in_passes() {
+    let house = House::new();
+    let tls = house.pki.client("mail.example.test");
+    let imap = || {
+        let mut wire = Wire::connect(house.ground.addr("imaps")).tls(&tls);
+        wire.expect("* OK");
+        wire
+    };
+    imap().say("a LOGIN \"bob@example.test\" \"secret\"").until("a OK");
+    imap().send("a LOGIN {16+}\r\nbob@example.test {6+}\r\nsecret\r\n").until("a OK");
+    let mut wire = imap();
+    wire.say("a LOGIN {16}").expect("+");
+    wire.say("bob@example.test {6}").expect("+");
+    wire.say("secret").until("a OK");
+    let mut wire = imap();
+    wire.say(&format!("a AUTHENTICATE PLAIN {ALICE}")).until("a OK");
+    let mut wire = imap();
+    wire.say("a AUTHENTICATE LOGIN").expect("+");
+    wire.say("Ym9iQGV4YW1wbGUudGVzdA==").expect("+");
+    wire.say("c2VjcmV0").until("a OK");
+    let mut wire = imap();
+    wire.say("a LOGIN bob@example.test wrong").until("a NO");
+    wire.say("b AUTHENTICATE PLAIN").expect("+");
+    wire.say("*").until("b BAD");
+    wire.say("c LOGIN bob@example.test secret").until("c OK");
+
+    let pop3 = || {
+        let mut wire = Wire::connect(house.ground.addr("pop3s")).tls(&tls);
+        wire.expect("+OK");
+        wire
+    };
+    let mut wire = pop3();
+    wire.say(&format!("AUTH PLAIN {ALICE}")).expect("+OK");
+    let mut wire = pop3();
+    wire.say("AUTH PLAIN").expect("+");
+    wire.say(ALICE).expect("+OK");
+    let mut wire = pop3();
+    wire.say("USER bob@example.test").expect("+OK");
+    wire.say("PASS wrong").expect("-ERR");
+    wire.say("USER bob@example.test").expect("+OK");
+    wire.say("PASS secret").expect("+OK");
+
+    let submission = || {
+        let mut wire = Wire::connect(house.ground.addr("submissions")).tls(&tls);
+        wire.reply("220");
+        wire.say("EHLO me.test").reply("250");
+        wire
+    };
+    let mut wire = submission();
+    wire.say("AUTH PLAIN").reply("334");
+    wire.say(ALICE).reply("235");
+    let mut wire = submission();
+    wire.say("AUTH LOGIN").reply("334");
+    wire.say("*").reply("501");
+    wire.say("AUTH LOGIN").reply("334");
+    wire.say("Ym9iQGV4YW1wbGUudGVzdA==").reply("334");
+    wire.say("c2VjcmV0").reply("235");
+
+    let mut wire = Wire::connect(house.ground.addr("sieve"));
+    wire.until("OK");
+    wire.say("STARTTLS").expect("OK");
+    let mut wire = wire.tls(&tls);
+    wire.until("OK");
+    wire.say(&format!("AUTHENTICATE \"PLAIN\" {{{}+}}\r\n{ALICE}", ALICE.len())).until("OK");
+}
+
+#[test]
+fn a_message_that_arrives_is_told_to_a_client_in_idle() {
+    let house = House::new();
+    let tls = house.pki.client("mail.example.test");
+    let mut idle = Wire::connect(house.ground.addr("imaps")).tls(&tls);
+    idle.expect("* OK");
+    idle.say("a LOGIN bob@example.test secret").until("a OK");
+    idle.say("b SELECT INBOX").until("b OK");
+    idle.say("c IDLE").expect("+");
+    idle.silent_for(std::time::Duration::from_secs(2));
+    let mut wire = Wire::connect_from(SENDER, house.ground.addr("smtp"));
+    wire.reply("220");
+    house.send(&mut wire, "news");
+    idle.until("* 1 EXISTS");
+    idle.say("DONE").until("c OK");
+    // A literal goes through as it is, after the login as before.
+    let message = "Subject: appended\r\n\r\nd STARTTLS\r\n";
+    idle.say(&format!("d APPEND INBOX {{{}}}", message.len())).expect("+");
+    idle.say(message).until("d OK");
+    idle.say("e FETCH 2 BODY.PEEK[TEXT]").expect("* 2 FETCH");
+    idle.expect("d STARTTLS");
+    idle.until("e OK");
 }

@@ -404,6 +404,7 @@ fn one_line_at_the_end_of_a_session_tells_its_facts_and_no_secret() {
     wire.say("a LOGIN alice@example.test topsecret").expect("a OK");
     wire.say("b LOGOUT").until("b OK");
     wire.ended();
+    drop(wire);
     let line = house.door.wait_line(&["session ended"]);
     let json: serde_json::Value = serde_json::from_str(&line).expect("JSON");
     let text = json.to_string();
@@ -477,4 +478,33 @@ fn it_works_as_the_first_process_of_a_container() {
     first.stop_inside();
     assert!(String::from_utf8_lossy(&wire.ended()).starts_with("* BYE"));
     assert!(first.wait_exit().success());
+}
+
+#[test]
+fn reloads_under_load_refuse_nobody() {
+    let house = House::new("");
+    let stop = std::sync::atomic::AtomicBool::new(false);
+    let served = std::thread::scope(|scope| {
+        let loads: Vec<_> = (0..2)
+            .map(|_| {
+                scope.spawn(|| {
+                    let mut count = 0;
+                    while !stop.load(std::sync::atomic::Ordering::SeqCst) {
+                        house.imaps().say("a NOOP").expect("a OK");
+                        count += 1;
+                    }
+                    count
+                })
+            })
+            .collect();
+        for number in 1..=10 {
+            house.door.reload(&house.ground, &configuration(if number % 2 == 0 { "" } else { EXTRA }));
+            waxseal_e2e::eventually("the reload", || {
+                (house.door.count(&["in force"]) == number).then_some(())
+            });
+        }
+        stop.store(true, std::sync::atomic::Ordering::SeqCst);
+        loads.into_iter().map(|load| load.join().expect("every session was served")).sum::<usize>()
+    });
+    assert!(served > 20, "{served}");
 }

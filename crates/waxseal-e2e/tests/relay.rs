@@ -594,7 +594,7 @@ fn a_wrong_pin_is_refused_and_the_right_one_shown() {
     Wire::connect(ground.addr("imaps")).tls(&client).expect("* OK");
     drop(door);
     // A CA that the configuration does not name, and another name than the certificate's.
-    for leg in ["", "ca = \"<dir>/ca.pem\"\nserver-name = \"other.test\""] {
+    for leg in ["", "ca = \"%{file:<dir>/ca.pem}%\"\nserver-name = \"other.test\""] {
         let door = Door::start(&ground, &with(leg));
         Wire::connect(ground.addr("imaps")).tls(&client).expect("* BYE [UNAVAILABLE]");
         door.wait_line(&["ERROR", "certificate"]);
@@ -611,4 +611,60 @@ fn addresses_of_both_families_and_names_are_dialled() {
     let to: SocketAddr = house.ground.addr("imap");
     assert!(to.is_ipv4());
     let _ = &house.pki;
+}
+
+#[test]
+fn a_client_that_does_not_read_costs_no_memory_and_an_idle_one_outlives_the_handshakes_timeout() {
+    let ground = Ground::new();
+    static SENT: AtomicUsize = AtomicUsize::new(0);
+    let _web = Fake::start(&ground, "web", |wire| {
+        let mut socket = wire.socket();
+        while socket.write_all(&[b'x'; 65_536]).is_ok() {
+            SENT.fetch_add(65_536, Ordering::SeqCst);
+        }
+    });
+    let _store = Fake::imap(&ground, "imap-behind", |_| ());
+    let house = House::new(ground, &format!("[server.tls]\ntimeout = \"1s\"\n{HTTP}{}", imaps("imap")));
+    let mut idle = house.tls("imap");
+    idle.expect("* OK");
+    let before = house.door.resident_kib();
+    let deaf: Vec<Wire> = (0..20).map(|_| house.tls("https")).collect();
+    std::thread::sleep(Duration::from_secs(3));
+    let sent = SENT.load(Ordering::SeqCst);
+    std::thread::sleep(Duration::from_secs(1));
+    assert_eq!(SENT.load(Ordering::SeqCst), sent, "the service is held back");
+    let grown = house.door.resident_kib().saturating_sub(before);
+    println!("{grown} KiB for 20 clients that do not read, {} MiB under way in the kernel", sent / MIB);
+    assert!(grown < 20 * 256, "{grown} KiB");
+    idle.say("a NOOP").expect("a OK");
+    drop(deaf);
+}
+
+#[test]
+fn http_in_clear_is_handed_through_and_check_says_so() {
+    let ground = Ground::new();
+    let _web = Fake::start(&ground, "web", |mut wire| {
+        let asked = wire.until("");
+        wire.say("HTTP/1.1 200 OK")
+            .say("Content-Length: 4")
+            .say("Connection: close")
+            .say("")
+            .send(&asked[0][..4]);
+        wire.finish();
+    });
+    let text = HTTP.to_owned()
+        + "[server.listener.plain]\nprotocol = \"http\"\nbind = \"<plain>\"\nupstream = \"web\"\n";
+    let house = House::new(ground, &text);
+    let ca = house.pki.ca_path();
+    for url in [
+        format!("https://{}/x", house.ground.addr("https")),
+        format!("http://{}/x", house.ground.addr("plain")),
+    ] {
+        let got = waxseal_e2e::run("curl", &["-sS", "--http1.1", "--cacert", ca, &url]).ok();
+        assert_eq!(got.out, "GET ", "{url}");
+    }
+    let file = house.ground.path("waxseal.toml");
+    let checked = waxseal(&["check", "--config", file.to_str().expect("utf-8")]).ok();
+    let line = checked.out.lines().find(|line| line.contains("plain")).expect("the listener").to_owned();
+    assert!(line.to_lowercase().contains("clear"), "{line}");
 }

@@ -210,3 +210,104 @@ fn read_extension(hello: &mut Hello, kind: u16, mut content: Fields<'_>) -> Opti
     }
     Some(())
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn extension(kind: u16, content: &[u8]) -> Vec<u8> {
+        [&kind.to_be_bytes(), &(content.len() as u16).to_be_bytes(), content].concat()
+    }
+
+    /// A ClientHello in records of the given size.
+    fn records(extensions: &[Vec<u8>], size: usize) -> Vec<u8> {
+        let extensions = extensions.concat();
+        let mut body = vec![3, 3];
+        body.extend([7; 32]);
+        body.extend([2, 0xaa, 0xbb]);
+        body.extend([0, 4, 0x13, 0x02, 0xc0, 0x2c]);
+        body.extend([1, 0]);
+        body.extend((extensions.len() as u16).to_be_bytes());
+        body.extend(extensions);
+        let mut message = vec![1, 0];
+        message.extend((body.len() as u16).to_be_bytes());
+        message.extend(body);
+        let record = |part: &[u8]| [&[22, 3, 1], (part.len() as u16).to_be_bytes().as_slice(), part].concat();
+        message.chunks(size).flat_map(record).collect()
+    }
+
+    fn typical() -> Vec<Vec<u8>> {
+        vec![
+            extension(0x2a2a, b"grease"),
+            extension(0, b"\x00\x08\x00\x00\x05Mx.De"),
+            extension(10, &[0, 4, 0x11, 0xec, 0, 29]),
+            extension(13, &[0, 2, 4, 3]),
+            extension(16, b"\x00\x05\x04imap"),
+            extension(43, &[6, 0x7a, 0x7a, 3, 4, 3, 3]),
+        ]
+    }
+
+    #[test]
+    fn everything_offered_is_read() {
+        let hello = Hello::from_records(&records(&typical(), 4096)).unwrap();
+        assert_eq!(hello.sni.as_deref(), Some("Mx.De"));
+        assert_eq!(hello.versions, [0x0304, 0x0303]);
+        assert_eq!(hello.suites, [0x1302, 0xc02c]);
+        assert_eq!(hello.groups, [0x11ec, 29]);
+        assert_eq!(hello.schemes, [0x0403]);
+        assert_eq!(hello.alpn, Some(vec![b"imap".to_vec()]));
+        assert!(hello.offers(Version::Tls13) && hello.offers(Version::Tls12));
+    }
+
+    #[test]
+    fn an_extension_that_cannot_be_read_counts_as_absent() {
+        for broken in
+            [b"".as_slice(), b"\x00", b"\x00\x09\x00\x00\x06mx.de", b"\x00\x03\x00\x00\xff", b"\xff\xff"]
+        {
+            for kind in [0, 10, 13, 16, 43] {
+                let hello = Hello::from_records(&records(&[extension(kind, broken)], 4096)).unwrap();
+                assert_eq!((hello.sni, hello.versions), (None, vec![0x0303]), "{kind} {broken:?}");
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_fragmentation_gives_the_same_hello(size in 1_usize..300, step in 1_usize..300) {
+            let whole = records(&typical(), size);
+            let mut reader = HelloReader::default();
+            let mut at = 0;
+            let read = loop {
+                at = whole.len().min(at + step);
+                match reader.read(&whole[..at]) {
+                    Reading::More => prop_assert!(at < whole.len()),
+                    other => break other,
+                }
+            };
+            prop_assert_eq!(at, whole.len());
+            let expected = Hello::from_records(&records(&typical(), 4096)).unwrap();
+            prop_assert_eq!(read, Reading::Whole(Box::new(expected)));
+        }
+
+        #[test]
+        fn no_bytes_whatsoever_are_a_danger(mut bytes in proptest::collection::vec(any::<u8>(), 0..400)) {
+            let _ = Hello::from_records(&bytes);
+            if let Some(first) = bytes.first_mut() {
+                *first = HANDSHAKE_RECORD;
+            }
+            let _ = Hello::from_records(&bytes);
+            let _ = parse(&bytes);
+        }
+
+        #[test]
+        fn no_damage_is_a_danger(at in 0_usize..120, bits in 1_u8.., cut in 0_usize..200) {
+            let mut hello = records(&typical(), 50);
+            let at = at % hello.len();
+            hello[at] ^= bits;
+            hello.truncate(cut.max(1));
+            let _ = Hello::from_records(&hello);
+        }
+    }
+}

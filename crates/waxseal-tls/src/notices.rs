@@ -28,7 +28,7 @@ impl Notices {
         };
         let watcher = notify::recommended_watcher(ring)
             .inspect_err(|error| {
-                tracing::warn!("certificate files cannot be watched, only compared: {error}")
+                tracing::warn!("certificate files cannot be watched, only compared: {error}");
             })
             .ok();
         Self { watcher, directories: BTreeSet::new() }

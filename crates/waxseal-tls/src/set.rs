@@ -86,10 +86,17 @@ impl CertificateSet {
         let mut defaults: Vec<usize> = (0..entries.len()).collect();
         // The sort is stable: among equals the configuration's order stands. What shares a name with the default is as
         // good, for clients that cannot use the default's kind of key.
-        defaults.sort_by_key(|&index| match entries.get(index) {
-            Some(entry) if is_default(entry) => 0,
-            Some(entry) if entries.iter().any(|other| is_default(other) && share_a_name(entry, other)) => 1,
-            _ => 2,
+        defaults.sort_by_key(|&index| {
+            let entry = entries.get(index)?;
+            let shares = || entries.iter().any(|other| is_default(other) && share_a_name(entry, other));
+            let tier = if is_default(entry) {
+                0
+            } else if shares() {
+                1
+            } else {
+                2
+            };
+            Some((tier, entry.identity.is_rsa()))
         });
         drop(is_default);
         drop(marked);

@@ -8,7 +8,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use waxseal::command::show;
-use waxseal::config::{self, Loaded, Machine, Report};
+use waxseal::config::{self, Loaded, Machine, Report, Source};
 
 mod pki;
 
@@ -97,6 +97,24 @@ fn a_secret_from_a_macro_is_never_printed() {
     for case in using {
         let expected = fs::read_to_string(case.with_extension("expected")).unwrap();
         assert!(!expected.contains("hunter2"), "{}", case.display());
+    }
+}
+
+#[test]
+fn a_configuration_cut_anywhere_is_judged_and_told_of() {
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
+    let directory = tempfile::tempdir().unwrap();
+    pki::write(directory.path());
+    for case in cases(&golden) {
+        let text = fs::read_to_string(&case).unwrap();
+        for (cut, _) in text.char_indices().step_by(5) {
+            let source = Source::new(directory.path().join("cut.toml"), &text[..cut]);
+            if let Err(report) = config::understand(source, &machine()) {
+                let records = report.records();
+                assert!(!records.is_empty(), "{}: {cut}: refused in silence", case.display());
+                assert!(report.to_string().contains("error: "), "{}: {cut}: {report}", case.display());
+            }
+        }
     }
 }
 

@@ -85,6 +85,13 @@ impl Smtp {
         self.settle(out);
     }
 
+    /// As [`Self::forward`], for a command whose reply decides what the client's next bytes are: no client may
+    /// send anything behind it (RFC 2920 section 3.1).
+    fn forward_and_wait(&mut self, line: &[u8], owed: Owed, out: &mut Outputs) {
+        self.forward(line, owed, out);
+        self.client.turn = Turn::Service;
+    }
+
     /// Replies in the service's stead, when all that is owed before was said.
     fn answer(&mut self, reply: &'static str, out: &mut Outputs) {
         self.pending.push_back(Owed::Own(reply));
@@ -163,8 +170,10 @@ impl Smtp {
             _ => {}
         }
         let accepted = (200..300).contains(&code);
+        if let Some(Owed::Data | Owed::Auth | Owed::Ehlo) = front {
+            self.client.turn = Turn::Command;
+        }
         match front {
-            Some(Owed::Data | Owed::Auth) => self.client.turn = Turn::Command,
             Some(Owed::Rcpt) if accepted => self.accepted += 1,
             Some(Owed::Ehlo) if accepted => {
                 self.accepted = 0;
@@ -208,8 +217,7 @@ impl Watch for Smtp {
 
     fn client_line(&mut self, line: &[u8], out: &mut Outputs) -> Result<(), Cut> {
         if !self.client.is_at_command() {
-            self.forward(line, Owed::Auth, out);
-            self.client.turn = Turn::Service;
+            self.forward_and_wait(line, Owed::Auth, out);
             return Ok(());
         }
         let text = text(line);
@@ -223,16 +231,10 @@ impl Watch for Smtp {
             "AUTH" if self.logins == Logins::Hidden => {
                 self.answer("538 5.7.11 Encryption required for authentication", out);
             }
-            "AUTH" => {
-                self.forward(line, Owed::Auth, out);
-                self.client.turn = Turn::Service;
-            }
-            "DATA" => {
-                self.forward(line, Owed::Data, out);
-                self.client.turn = Turn::Service;
-            }
+            "AUTH" => self.forward_and_wait(line, Owed::Auth, out),
+            "DATA" => self.forward_and_wait(line, Owed::Data, out),
+            "EHLO" | "LHLO" => self.forward_and_wait(line, Owed::Ehlo, out),
             "BDAT" => return self.chunk(line, argument, out),
-            "EHLO" | "LHLO" => self.forward(line, Owed::Ehlo, out),
             "HELO" | "RSET" => self.forward(line, Owed::Reset, out),
             "RCPT" => self.forward(line, Owed::Rcpt, out),
             _ => self.forward(line, Owed::Plain, out),
@@ -249,6 +251,7 @@ impl Watch for Smtp {
 
     fn service_line(&mut self, mut line: Vec<u8>, out: &mut Outputs) -> Result<(), Cut> {
         let (code, more) = parse(&line).ok_or(Cut::OutOfStep)?;
+        let before = out.to_client.len();
         let shown = &mut out.to_client;
         let keyword = text(line.get(4..).unwrap_or_default());
         self.reply.chunking |= command_word(&keyword).0 == "CHUNKING";
@@ -273,7 +276,7 @@ impl Watch for Smtp {
             return Ok(());
         }
         let reply = mem::take(&mut self.reply);
-        self.replied(code, &reply)?;
+        self.replied(code, &reply).inspect_err(|_| out.to_client.truncate(before))?;
         self.settle(out);
         self.rest();
         Ok(())
@@ -304,7 +307,11 @@ impl Watch for Smtp {
             Cut::TooManyErrors => {
                 say(&mut out.to_client, &format!("421 4.7.0 {} Error: too many errors", self.hostname));
             }
-            _ => {}
+            Cut::OutOfStep | Cut::LineTooLong => {
+                say(&mut out.to_client, &format!("421 4.3.0 {} {cut}", self.hostname));
+            }
+            // Its reply was given.
+            Cut::BadLiteral => {}
         }
     }
 

@@ -18,23 +18,23 @@ use waxseal_tls::{
 
 /// The kinds of key that leaves are made with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub(crate) enum Kind {
     Ecdsa,
     Rsa,
 }
 
-pub struct Ca {
-    pub issuer: CertifiedIssuer<'static, KeyPair>,
+pub(crate) struct Ca {
+    pub(crate) issuer: CertifiedIssuer<'static, KeyPair>,
 }
 
 impl Ca {
-    pub fn pem(&self) -> String {
+    pub(crate) fn pem(&self) -> String {
         self.issuer.pem()
     }
 }
 
 /// One CA for all tests of a process.
-pub fn ca() -> &'static Ca {
+pub(crate) fn ca() -> &'static Ca {
     static CA: OnceLock<Ca> = OnceLock::new();
     CA.get_or_init(|| {
         let mut params = CertificateParams::default();
@@ -45,7 +45,7 @@ pub fn ca() -> &'static Ca {
     })
 }
 
-pub fn key(kind: Kind) -> KeyPair {
+pub(crate) fn key(kind: Kind) -> KeyPair {
     match kind {
         Kind::Ecdsa => KeyPair::generate().unwrap(),
         Kind::Rsa => {
@@ -62,11 +62,11 @@ pub fn key(kind: Kind) -> KeyPair {
 }
 
 /// A leaf of the CA as chain and key, in PEM.
-pub fn leaf(kind: Kind, names: &[&str]) -> (String, String) {
+pub(crate) fn leaf(kind: Kind, names: &[&str]) -> (String, String) {
     leaf_with(kind, names, |_| ())
 }
 
-pub fn leaf_with(
+pub(crate) fn leaf_with(
     kind: Kind,
     names: &[&str],
     change: impl FnOnce(&mut CertificateParams),
@@ -80,35 +80,35 @@ pub fn leaf_with(
     (format!("{}{}", certificate.pem(), ca().pem()), key.serialize_pem())
 }
 
-pub fn identity(kind: Kind, names: &[&str]) -> Arc<Identity> {
+pub(crate) fn identity(kind: Kind, names: &[&str]) -> Arc<Identity> {
     let (chain, key) = leaf(kind, names);
     Arc::new(Identity::from_pem(chain.as_bytes(), key.as_bytes(), &[]).unwrap().0)
 }
 
-pub fn entry(id: &str, identity: Arc<Identity>) -> Entry {
+pub(crate) fn entry(id: &str, identity: Arc<Identity>) -> Entry {
     Entry { id: id.into(), identity, default: false }
 }
 
-pub fn store(entries: Vec<Entry>) -> Arc<CertificateStore> {
+pub(crate) fn store(entries: Vec<Entry>) -> Arc<CertificateStore> {
     CertificateStore::new(CertificateSet::new(entries, "mail.example.org").0)
 }
 
 /// A server's side with everything that can be varied.
-pub struct Door {
-    pub settings: PolicySettings,
-    pub protocol: Protocol,
-    pub listener: &'static str,
-    pub store: Arc<CertificateStore>,
-    pub tickets: Arc<TicketKeys>,
-    pub pool: Arc<Pool>,
+pub(crate) struct Door {
+    pub(crate) settings: PolicySettings,
+    pub(crate) protocol: Protocol,
+    pub(crate) listener: &'static str,
+    pub(crate) store: Arc<CertificateStore>,
+    pub(crate) tickets: Arc<TicketKeys>,
+    pub(crate) pool: Arc<Pool>,
 }
 
 impl Door {
-    pub fn new(kind: Kind) -> Self {
+    pub(crate) fn new(kind: Kind) -> Self {
         Self::with_entries(vec![entry("one", identity(kind, &["mail.example.org"]))])
     }
 
-    pub fn with_entries(entries: Vec<Entry>) -> Self {
+    pub(crate) fn with_entries(entries: Vec<Entry>) -> Self {
         Self {
             settings: PolicySettings::default(),
             protocol: Protocol::Imap,
@@ -119,7 +119,7 @@ impl Door {
         }
     }
 
-    pub fn acceptor(&self) -> Arc<Acceptor> {
+    pub(crate) fn acceptor(&self) -> Arc<Acceptor> {
         Acceptor::new(
             self.listener,
             self.protocol,
@@ -132,11 +132,11 @@ impl Door {
 }
 
 /// What a client offers.
-pub struct Offer {
-    pub versions: Vec<Version>,
-    pub suites: Vec<Suite>,
-    pub groups: Vec<Group>,
-    pub alpn: Vec<Vec<u8>>,
+pub(crate) struct Offer {
+    pub(crate) versions: Vec<Version>,
+    pub(crate) suites: Vec<Suite>,
+    pub(crate) groups: Vec<Group>,
+    pub(crate) alpn: Vec<Vec<u8>>,
 }
 
 impl Default for Offer {
@@ -151,11 +151,11 @@ impl Default for Offer {
 }
 
 impl Offer {
-    pub fn version(version: Version) -> Self {
+    pub(crate) fn version(version: Version) -> Self {
         Self { versions: vec![version], ..Self::default() }
     }
 
-    pub fn config(&self) -> ClientConfig {
+    pub(crate) fn config(&self) -> ClientConfig {
         let all = aws_lc_rs::default_provider();
         let named = |suite: &rustls::SupportedCipherSuite| {
             Suite::by_name(suite.suite().as_str().unwrap()).filter(|suite| self.suites.contains(suite))
@@ -198,17 +198,17 @@ impl Offer {
     }
 }
 
-pub type Client = StreamOwned<ClientConnection, StdUnixStream>;
+pub(crate) type Client = StreamOwned<ClientConnection, StdUnixStream>;
 
 /// Two ends of a connection: one for a client in a thread, one for the server's task.
-pub fn pair() -> (StdUnixStream, UnixStream) {
+pub(crate) fn pair() -> (StdUnixStream, UnixStream) {
     let (client, server) = StdUnixStream::pair().unwrap();
     server.set_nonblocking(true).unwrap();
     (client, UnixStream::from_std(server).unwrap())
 }
 
 /// Completes a client's handshake, or says why not.
-pub fn connect(config: &Arc<ClientConfig>, name: &str, io: StdUnixStream) -> io::Result<Client> {
+pub(crate) fn connect(config: &Arc<ClientConfig>, name: &str, io: StdUnixStream) -> io::Result<Client> {
     let name = ServerName::try_from(name.to_owned()).unwrap();
     let mut client = StreamOwned::new(ClientConnection::new(Arc::clone(config), name).unwrap(), io);
     while client.conn.is_handshaking() {
@@ -219,20 +219,20 @@ pub fn connect(config: &Arc<ClientConfig>, name: &str, io: StdUnixStream) -> io:
 }
 
 /// What came of one handshake on both sides.
-pub struct Met {
-    pub client: io::Result<Client>,
-    pub server: Result<TlsStream<UnixStream>, HandshakeError>,
+pub(crate) struct Met {
+    pub(crate) client: io::Result<Client>,
+    pub(crate) server: Result<TlsStream<UnixStream>, HandshakeError>,
 }
 
 impl Met {
-    pub fn refusal(self) -> HandshakeError {
+    pub(crate) fn refusal(self) -> HandshakeError {
         assert!(self.client.is_err(), "the client believes in a session");
         self.server.unwrap_err()
     }
 }
 
 /// Lets a client meet a server.
-pub async fn meet(acceptor: &Arc<Acceptor>, config: &Arc<ClientConfig>, name: &str) -> Met {
+pub(crate) async fn meet(acceptor: &Arc<Acceptor>, config: &Arc<ClientConfig>, name: &str) -> Met {
     let (client_io, server_io) = pair();
     let (config, name) = (Arc::clone(config), name.to_owned());
     let client = tokio::task::spawn_blocking(move || connect(&config, &name, client_io));
@@ -240,7 +240,7 @@ pub async fn meet(acceptor: &Arc<Acceptor>, config: &Arc<ClientConfig>, name: &s
     Met { client: client.await.unwrap(), server }
 }
 
-pub async fn accept(
+pub(crate) async fn accept(
     acceptor: &Arc<Acceptor>,
     io: UnixStream,
 ) -> Result<TlsStream<UnixStream>, HandshakeError> {
@@ -250,7 +250,7 @@ pub async fn accept(
 }
 
 /// The ClientHello of such a client, as it goes over the wire.
-pub fn client_hello(config: ClientConfig, name: &str) -> Vec<u8> {
+pub(crate) fn client_hello(config: ClientConfig, name: &str) -> Vec<u8> {
     let name = ServerName::try_from(name.to_owned()).unwrap();
     let mut client = ClientConnection::new(Arc::new(config), name).unwrap();
     let mut hello = Vec::new();
@@ -259,7 +259,7 @@ pub fn client_hello(config: ClientConfig, name: &str) -> Vec<u8> {
 }
 
 /// Reads exactly one byte, so that tickets that came with it have been taken.
-pub fn read_one(client: &mut Client) -> io::Result<u8> {
+pub(crate) fn read_one(client: &mut Client) -> io::Result<u8> {
     let mut byte = [0];
     client.read_exact(&mut byte).map(|()| byte[0])
 }

@@ -12,12 +12,12 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use waxseal_tls::Transport;
 
 /// Bytes in flight to the server, and a client that answers at once.
-pub struct Wire {
-    pub client: ClientConnection,
+pub(crate) struct Wire {
+    pub(crate) client: ClientConnection,
     /// What the client has received, decrypted.
-    pub heard: Vec<u8>,
+    pub(crate) heard: Vec<u8>,
     /// Whether the client closes once it has said everything.
-    pub closes: bool,
+    pub(crate) closes: bool,
     to_server: VecDeque<u8>,
     sizes: Vec<usize>,
     turn: usize,
@@ -25,14 +25,14 @@ pub struct Wire {
 
 impl Wire {
     /// Pieces have the given sizes in turn.
-    pub fn new(config: ClientConfig, sizes: Vec<usize>) -> Self {
+    pub(crate) fn new(config: ClientConfig, sizes: Vec<usize>) -> Self {
         let name = ServerName::try_from("mail.example.org").unwrap();
         let mut client = ClientConnection::new(Arc::new(config), name).unwrap();
         client.set_buffer_limit(None);
         Self { client, heard: Vec::new(), closes: false, to_server: VecDeque::new(), sizes, turn: 0 }
     }
 
-    pub fn say(&mut self, words: &[u8]) {
+    pub(crate) fn say(&mut self, words: &[u8]) {
         self.client.writer().write_all(words).unwrap();
         self.pull();
     }

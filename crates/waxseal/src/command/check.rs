@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use serde_json::json;
 
-use super::{print, refuse, tell};
+use super::{print, refuse, say, summary, tell};
 use crate::config::{Loaded, Report};
 use crate::ports;
 
@@ -29,8 +29,9 @@ pub(super) fn check(loaded: Result<Loaded, Report>, upstreams_too: bool, as_json
         (Ok(loaded), true) => print(&format!("{}\n", record(&loaded.report, Some(loaded)))),
         (Err(report), true) => print(&format!("{}\n", record(report, None))),
         (Ok(loaded), false) => {
-            tell(&loaded.report);
             print(&tables::all(loaded));
+            tell(&loaded.report);
+            say(&format!("{}\n", summary(&loaded.report)));
         }
         (Err(report), false) => return refuse(report),
     }

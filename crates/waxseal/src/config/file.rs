@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use waxseal_tls::PemSource;
 
-use super::reader::{Named, Word, Words, table};
+use super::reader::{Named, table};
+use super::values::{Roots, Word, Words};
 
 table! {
     /// The whole file.
@@ -106,7 +107,7 @@ table! {
     UpstreamTls {
         mode: Word,
         server_name: Word,
-        ca: PemSource,
+        ca: Roots,
         pin: Word,
         verify: bool,
     }

@@ -1,6 +1,6 @@
 //! The configuration: from a TOML file to a [`Model`], or to everything that is wrong with it.
 //!
-//! What is written ([`file`]) and what is used ([`model`]) are two families of types; [`resolve`] leads from one to the
+//! What is written (`file`) and what is used ([`Model`]) are two families of types; `resolve` leads from one to the
 //! other. No other part of the program knows TOML.
 
 mod duration;
@@ -14,6 +14,7 @@ mod reader;
 mod resolve;
 mod source;
 mod unreadable;
+mod values;
 mod words;
 
 use std::path::Path;
@@ -70,10 +71,7 @@ pub fn load(path: &Path, machine: &Machine) -> Result<Loaded, Report> {
         Ok(text) => understand(Source::new(path, text), machine),
         Err(error) => {
             let mut problems = Problems::default();
-            let title =
-                format!("cannot read the configuration {}: {}", path.display(), unreadable::reason(&error));
-            let problem = problems.error(None, title);
-            unreadable::explain(problem, path, &error);
+            let problem = unreadable::complain(&mut problems, None, path, &error);
             if error.kind() == std::io::ErrorKind::NotFound {
                 problem
                     .help("name another one with --config FILE or the environment variable WAXSEAL_CONFIG");

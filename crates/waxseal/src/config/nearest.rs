@@ -8,8 +8,9 @@ use serde_json::Value;
 use waxseal_tls::{Group, Suite, Version};
 
 use super::duration;
-use super::reader::{Located, Word};
+use super::reader::Located;
 use super::source::{Source, Span};
+use super::values::Word;
 
 /// Where a setting in force was written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]

@@ -74,9 +74,10 @@ fn tell(loaded: &mut Loaded, found: Vec<Found>) {
     for Found { upstream, protocol, findings } in found {
         let Some(upstream) = loaded.model.upstreams.get(upstream) else { continue };
         for finding in findings {
-            let text = match finding.address.as_str() {
-                "" => format!("upstream.{} ({protocol}): {}", upstream.name, finding.text),
-                address => format!("upstream.{} ({protocol}) at {address}: {}", upstream.name, finding.text),
+            let text = match finding.severity {
+                // The error names service and address by itself.
+                Severity::Error => finding.text,
+                _ => format!("{} ({protocol}) at {}: {}", upstream.name, finding.address, finding.text),
             };
             match finding.severity {
                 Severity::Fine => say(&format!("{text}\n")),

@@ -8,6 +8,8 @@ use waxseal_tls::{Group, Policy, Suite, Version};
 
 use crate::config::{Listener, Loaded, Security, UpstreamTls};
 
+/// Bytes above which a list takes a line for each of its elements.
+const WIDE_CELL: usize = 50;
 const SECONDS_A_DAY: i64 = 86_400;
 
 /// Rows under a header.
@@ -27,7 +29,7 @@ impl Table {
     /// The rows side by side.
     fn render(&self) -> String {
         let mut table = Rendering::new();
-        table.load_style(presets::UTF8_HORIZONTAL_ONLY).set_content_arrangement(ContentArrangement::Dynamic);
+        table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Dynamic);
         table.set_header(self.header.iter().map(|name| name.to_uppercase()));
         for row in &self.rows {
             table.add_row(row.iter().map(cell));
@@ -41,7 +43,11 @@ fn cell(value: &Value) -> String {
         Value::Null => "-".to_owned(),
         Value::String(text) => text.clone(),
         Value::Bool(value) => if *value { "yes" } else { "no" }.to_owned(),
-        Value::Array(values) => values.iter().map(cell).collect::<Vec<_>>().join("\n"),
+        Value::Array(values) => {
+            let cells: Vec<_> = values.iter().map(cell).collect();
+            let line = cells.join(", ");
+            if line.len() > WIDE_CELL { cells.join("\n") } else { line }
+        }
         value => value.to_string(),
     }
 }

@@ -3,8 +3,9 @@
 use std::net::{IpAddr, SocketAddr};
 
 use crate::config::problem::Problems;
-use crate::config::reader::{Located, Word, Words};
+use crate::config::reader::Located;
 use crate::config::source::Span;
+use crate::config::values::{Word, Words};
 use crate::ports::{overlap, takes_both};
 
 /// How an address is written.

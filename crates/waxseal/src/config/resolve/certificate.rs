@@ -11,8 +11,9 @@ use crate::config::model::Section;
 use crate::config::names::refuse_pattern;
 use crate::config::nearest::{Ledger, Origin};
 use crate::config::problem::Problems;
-use crate::config::reader::{Incomplete as _, Located, Words};
+use crate::config::reader::{Incomplete as _, Located};
 use crate::config::source::Source;
+use crate::config::values::Words;
 
 /// A certificate as it is configured and as it was found.
 pub(super) struct Certificate {
@@ -50,7 +51,7 @@ pub(super) fn certificate(
     }
     let (Some(chain), Some(key)) = (&table.cert, &table.private_key) else { return (None, section) };
     // Both are read before either is judged, so that both are told of.
-    let readable = [chain, key].map(|source| pem::text(source, problems).is_some());
+    let readable = [chain, key].map(|source| pem::text(&source.value, &source.span, problems).is_some());
     if readable != [true, true] {
         return (None, section);
     }

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use waxseal_server::{Address, LegSecurity};
-use waxseal_tls::{Connector, PemSource, Pool, pin_text};
+use waxseal_tls::{Connector, Pool, pin_text};
 
 use super::choice::choose;
 use super::pem;
@@ -12,8 +12,9 @@ use crate::config::model::{Trust, UpstreamTls};
 use crate::config::names::refuse_hostname;
 use crate::config::nearest::{Ledger, Origin};
 use crate::config::problem::Problems;
-use crate::config::reader::{Located, Word};
+use crate::config::reader::Located;
 use crate::config::source::Span;
+use crate::config::values::{Roots, Word};
 
 /// Other words for a mode.
 const STRANGERS: [(&str, &str); 4] = [
@@ -45,7 +46,7 @@ pub(super) fn leg(
         }
         Some(mode) => {
             ledger.only("tls.server-name", (Origin::Upstream, &words(&written.server_name)), None);
-            let ca = written.ca.as_ref().map(|ca| ca.with(Some(pem::in_words(&ca.value))));
+            let ca = written.ca.as_ref().map(|ca| ca.with(Some(pem::in_words(&ca.value.0))));
             ledger.only("tls.ca", (Origin::Upstream, &ca), None);
             ledger.only("tls.pin", (Origin::Upstream, &words(&written.pin)), None);
             ledger.only("tls.verify", (Origin::Upstream, &written.verify), true);
@@ -152,13 +153,15 @@ fn from_hexadecimal(text: &str) -> Option<[u8; 32]> {
     <[u8; 32]>::try_from(bytes.collect::<Vec<u8>>()).ok().filter(|_| digits.len() == 64)
 }
 
-fn ca(source: &Located<PemSource>, problems: &mut Problems) -> Option<Trust> {
-    let pem = pem::text(source, problems)?;
+fn ca(source: &Located<Roots>, problems: &mut Problems) -> Option<Trust> {
+    let pem = pem::text(&source.value.0, &source.span, problems)?;
     // Whoever connects reads the roots: it says what it makes of them.
     let roots = waxseal_tls::Trust::Roots(pem.clone().into_bytes());
     if let Err(error) = Connector::new(&roots, "localhost", Pool::new(0)) {
-        problems.error(source.span.clone(), error.to_string()).help("`ca` is the PEM of the CA's root");
+        problems
+            .error(source.span.clone(), error.to_string())
+            .help("`ca` is the path of a file with the CA's root in PEM");
         return None;
     }
-    Some(Trust::Ca { pem, written: pem::in_words(&source.value) })
+    Some(Trust::Ca { pem, written: pem::in_words(&source.value.0) })
 }

@@ -1,5 +1,6 @@
 //! What may stand both in `server` and in a listener, each value checked by itself.
 
+use std::fmt::Display;
 use std::time::Duration;
 
 use ipnet::IpNet;
@@ -8,8 +9,9 @@ use waxseal_tls::{Group, Suite, Version};
 use super::number::within;
 use crate::config::file;
 use crate::config::problem::Problems;
-use crate::config::reader::{Located, Word, Words};
+use crate::config::reader::Located;
 use crate::config::source::Span;
+use crate::config::values::{Word, Words};
 use crate::config::words::suggest;
 
 /// Connections a listener may be allowed: more than any machine has descriptors.
@@ -222,24 +224,27 @@ fn version(word: &Word) -> Result<Version, (String, String)> {
 }
 
 fn suite(word: &Word) -> Result<Suite, (String, String)> {
-    let name = word.as_str();
-    Suite::by_name(name).ok_or_else(|| {
-        let help = match Suite::by_alias(name) {
-            Some(suite) => format!("it is `{suite}` here"),
-            None => suggest(name, Suite::ALL.map(Suite::name)),
-        };
-        (format!("unknown cipher suite `{word}`"), help)
-    })
+    named(word, "cipher suite", [Suite::by_name, Suite::by_alias], &Suite::ALL.map(Suite::name))
 }
 
 fn group(word: &Word) -> Result<Group, (String, String)> {
-    let name = word.as_str();
-    Group::by_name(name).ok_or_else(|| {
-        let help = match Group::by_alias(name) {
-            Some(group) => format!("it is `{group}` here"),
-            None => suggest(name, Group::ALL.map(Group::name)),
+    named(word, "key exchange group", [Group::by_name, Group::by_alias], &Group::ALL.map(Group::name))
+}
+
+/// What the word names; one that is only another spelling is told what to write.
+fn named<T: Display>(
+    word: &Word,
+    kind: &str,
+    [by_name, by_alias]: [fn(&str) -> Option<T>; 2],
+    names: &[&'static str],
+) -> Result<T, (String, String)> {
+    let text = word.as_str();
+    by_name(text).ok_or_else(|| {
+        let help = match by_alias(text) {
+            Some(named) => format!("it is `{named}` here"),
+            None => suggest(text, names.iter().copied()),
         };
-        (format!("unknown key exchange group `{word}`"), help)
+        (format!("unknown {kind} `{word}`"), help)
     })
 }
 

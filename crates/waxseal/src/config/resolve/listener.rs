@@ -13,8 +13,9 @@ use crate::config::file;
 use crate::config::model::{self, Upstream};
 use crate::config::nearest::{Ledger, Origin};
 use crate::config::problem::Problems;
-use crate::config::reader::{Incomplete as _, Located, Word};
+use crate::config::reader::{Incomplete as _, Located};
 use crate::config::source::Source;
+use crate::config::values::Word;
 use crate::config::words::{one_of, suggest};
 
 /// Connections of one listener where nothing is written.

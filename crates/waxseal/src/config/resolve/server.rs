@@ -13,8 +13,9 @@ use crate::config::model::{Format, Level, Log, RunAs, Section};
 use crate::config::names::refuse_hostname;
 use crate::config::nearest::{Ledger, Origin};
 use crate::config::problem::Problems;
-use crate::config::reader::{Located, Word, Words};
+use crate::config::reader::Located;
 use crate::config::source::Source;
+use crate::config::values::{Word, Words};
 
 /// The port of DNS servers that are named without one.
 const DNS_PORT: u16 = 53;
