@@ -3,23 +3,24 @@
 //! The library speaks the protocol; which order is gone on with, how long anything is waited for, what is put in
 //! place and taken away, and what is told of a failure are settled here.
 
-mod certificate;
+mod key;
 mod pending;
 mod validation;
 
 use std::fmt;
 use std::sync::{Arc, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use instant_acme::{
     Account, CertificateIdentifier, Error as AcmeError, Identifier, NewOrder, Order, OrderStatus,
 };
 use rustls_pki_types::CertificateDer;
-use waxseal_storage::{BoxFuture, Storage};
+use waxseal_storage::{BoxFuture, Storage, keys};
 
 use crate::account::{Accounts, MAX_NONCES, Open};
+use crate::bundle::Bundle;
 use crate::challenge::dns_01::Dns01;
-use crate::challenge::{Answers, Proofs};
+use crate::challenge::{Answers, Proofs, storage};
 use crate::directory::Directory;
 use crate::dns::Dns;
 use crate::http::{Http, Roots, RootsError};
@@ -162,7 +163,7 @@ impl AcmeIssuer {
             let said = format!("{url} answers with something that is no renewal information: {e}");
             IssueError::new(Stage::Directory, Fault::Ca, said)
         })?;
-        let wait = reply.retry_after.and_then(|at| at.duration_since(std::time::SystemTime::now()).ok());
+        let wait = reply.retry_after.and_then(|at| at.duration_since(SystemTime::now()).ok());
         Ok(Some(RenewalWindow {
             start: info.suggested_window.start.unix_timestamp(),
             end: info.suggested_window.end.unix_timestamp(),
@@ -245,7 +246,7 @@ impl Run<'_> {
         self.step(Stage::Order, format!("ordering a certificate for {}", names.join(", "))).await;
         let key = match &self.want.reuse_key {
             Some(key) => key.clone(),
-            None => certificate::make_key(self.want.key_type).await.map_err(|e| {
+            None => key::make_key(self.want.key_type).await.map_err(|e| {
                 let said = format!("a key of type {} cannot be made: {e}", self.want.key_type);
                 IssueError::new(Stage::Order, Fault::Internal, said)
             })?,
@@ -265,13 +266,31 @@ impl Run<'_> {
     async fn resume(&self, account: &Account, pending: &Pending) -> Result<Option<Order>, IssueError> {
         self.step(Stage::Order, format!("going on with the order {}", pending.url)).await;
         match with_fresh_nonce!(account.order(pending.url.clone()).await) {
-            Ok(mut order) => Ok((order.state().status != OrderStatus::Invalid).then_some(order)),
+            Ok(mut order) => {
+                let useful = match order.state().status {
+                    OrderStatus::Invalid => false,
+                    OrderStatus::Valid => !self.is_kept(&mut order).await?,
+                    _ => true,
+                };
+                Ok(useful.then_some(order))
+            }
             Err(error) => {
                 let gone = words::reasons(&error).is_some_and(|it| !it.is("rateLimited"))
                     || words::status(&error).is_some_and(|it| it.is_client_error());
                 if gone { Ok(None) } else { Err(words::refused(Stage::Order, &error)) }
             }
         }
+    }
+
+    /// Whether the certificate of a finished order is the one in storage already: then the order has served.
+    async fn is_kept(&self, order: &mut Order) -> Result<bool, IssueError> {
+        let place = keys::certificate(&self.want.name_texts(), self.want.key_type.as_str());
+        let place = place.map_err(|e| storage(&e.into()))?;
+        let kept = self.issuer.storage.get(&place).await.map_err(|e| storage(&e))?;
+        let Some(kept) = kept.and_then(|it| Bundle::read(&it.value).ok()) else { return Ok(false) };
+        let chain = with_fresh_nonce!(order.certificate().await);
+        let chain = chain.map_err(|e| words::refused(Stage::Order, &e))?;
+        Ok(chain.is_some_and(|chain| chain == kept.chain))
     }
 
     async fn make_order(&self, open: &Open) -> Result<Order, Refusal> {
@@ -335,7 +354,7 @@ impl Run<'_> {
         }
         if order.state().status == OrderStatus::Ready {
             self.step(Stage::Finalize, "all names are proved; asking for the certificate".to_owned()).await;
-            let csr = certificate::request(&self.want.names, &pending.key)
+            let csr = key::request(&self.want.names, &pending.key)
                 .map_err(|e| IssueError::new(Stage::Finalize, Fault::Internal, e))?;
             let done = with_fresh_nonce!(order.finalize_csr(&csr).await);
             done.map_err(|e| words::refused(Stage::Finalize, &e))?;
@@ -351,9 +370,10 @@ impl Run<'_> {
             )
         })?;
         self.step(Stage::Storage, "checking the certificate".to_owned()).await;
-        certificate::check(&chain, &pending.key, &self.want.names)
-            .map_err(|said| IssueError::new(Stage::Storage, Fault::Ca, said))?;
-        Ok(Issued { chain, key: pending.key.clone() })
+        let issued = Issued { chain, key: pending.key.clone() };
+        Bundle::check(issued.clone(), &self.want.names, &self.directory.url, unix_now())
+            .map_err(|unfit| IssueError::new(Stage::Storage, Fault::Ca, unfit.to_string()))?;
+        Ok(issued)
     }
 
     /// Waits for a certificate that the CA is making.
@@ -414,6 +434,11 @@ impl From<IssueError> for Refusal {
     fn from(error: IssueError) -> Self {
         Self::Told(error)
     }
+}
+
+fn unix_now() -> i64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    since.map_or(0, |since| i64::try_from(since.as_secs()).unwrap_or(i64::MAX))
 }
 
 fn new_order<'a>(identifiers: &'a [Identifier], profile: Option<&'a str>) -> NewOrder<'a> {
