@@ -15,7 +15,7 @@ use crate::facts::Matched;
 use crate::handshake::{Begin, Handshake, alert};
 use crate::hello::Hello;
 use crate::identity::Identity;
-use crate::policy::Policy;
+use crate::policy::{Group, Policy};
 use crate::pool::Pool;
 use crate::session::Session;
 use crate::set::{CertificateSet, normal_name};
@@ -44,16 +44,17 @@ pub struct Acceptor {
     configs: ArcSwap<Configs>,
 }
 
-/// One configuration for each identity of a set, made when first needed.
+/// One configuration for each identity of a set and each group of the policy, made when first needed.
 struct Configs {
     set: Arc<CertificateSet>,
+    /// The identities one after the other; for each, the groups in the policy's order, then any of them.
     each: Vec<OnceLock<Arc<ServerConfig>>>,
 }
 
 impl Configs {
-    fn new(set: Arc<CertificateSet>) -> Self {
-        let each = set.entries().iter().map(|_| OnceLock::new()).collect();
-        Self { set, each }
+    fn new(set: Arc<CertificateSet>, policy: &Policy) -> Self {
+        let count = set.entries().len() * (policy.groups().len() + 1);
+        Self { set, each: std::iter::repeat_with(OnceLock::new).take(count).collect() }
     }
 }
 
@@ -101,7 +102,7 @@ impl Acceptor {
         tickets: Arc<TicketKeys>,
         pool: Arc<Pool>,
     ) -> Arc<Self> {
-        let configs = ArcSwap::from_pointee(Configs::new(store.current()));
+        let configs = ArcSwap::from_pointee(Configs::new(store.current(), &policy));
         Arc::new(Self { listener: listener.into(), protocol, policy, store, tickets, pool, configs })
     }
 
@@ -131,11 +132,13 @@ impl Acceptor {
         let Some(choice) = configs.set.choose(sni.as_deref(), unix_now(), fits) else {
             return Err(Refusal { alert: alert::INTERNAL_ERROR, why: Why::NoCertificate });
         };
-        let config = match configs.each.get(choice.index) {
+        let groups = self.policy.groups();
+        let group = hello.and_then(|hello| self.policy.choose_group(hello)).unwrap_or(groups.len());
+        let config = match configs.each.get(choice.index * (groups.len() + 1) + group) {
             Some(place) => match place.get() {
                 Some(config) => Arc::clone(config),
                 None => {
-                    let config = self.config(&choice.entry.identity)?;
+                    let config = self.config(&choice.entry.identity, groups.get(group).copied())?;
                     Arc::clone(place.get_or_init(|| config))
                 }
             },
@@ -158,12 +161,12 @@ impl Acceptor {
         if Arc::ptr_eq(&configs.set, &set) {
             return configs;
         }
-        self.configs.store(Arc::new(Configs::new(set)));
+        self.configs.store(Arc::new(Configs::new(set, &self.policy)));
         self.configs.load()
     }
 
-    fn config(&self, identity: &Identity) -> Result<Arc<ServerConfig>, rustls::Error> {
-        let mut config = ServerConfig::builder_with_provider(Arc::clone(self.policy.provider()))
+    fn config(&self, identity: &Identity, group: Option<Group>) -> Result<Arc<ServerConfig>, rustls::Error> {
+        let mut config = ServerConfig::builder_with_provider(self.policy.provider(group))
             .with_protocol_versions(&self.policy.supported_versions())?
             .with_no_client_auth()
             .with_cert_resolver(Arc::new(SingleCertAndKey::from(Arc::clone(identity.certified_key()))));

@@ -29,6 +29,8 @@ pub struct Hello {
     pub suites: Vec<u16>,
     /// Key exchange groups offered, in the client's order.
     pub groups: Vec<u16>,
+    /// Groups of which the client has sent a share already, so that they cost no further round trip (TLS 1.3).
+    pub shares: Vec<u16>,
     /// Signature schemes offered, in the client's order.
     pub schemes: Vec<u16>,
     /// Application protocols offered; `None` without that extension.
@@ -182,6 +184,7 @@ fn read_extension(hello: &mut Hello, kind: u16, mut content: Fields<'_>) -> Opti
     const SIGNATURE_ALGORITHMS: u16 = 13;
     const ALPN: u16 = 16;
     const SUPPORTED_VERSIONS: u16 = 43;
+    const KEY_SHARE: u16 = 51;
     const HOST_NAME: u8 = 0;
     match kind {
         SERVER_NAME => {
@@ -197,6 +200,13 @@ fn read_extension(hello: &mut Hello, kind: u16, mut content: Fields<'_>) -> Opti
             // RFC 8701: values of the form 0x?A?A are there to be ignored.
             versions.retain(|version| version & 0x0f0f != 0x0a0a);
             hello.versions = versions;
+        }
+        KEY_SHARE => {
+            let mut list = content.long()?;
+            while let Some(group) = list.number() {
+                list.long()?;
+                hello.shares.push(group);
+            }
         }
         ALPN => {
             let mut list = content.long()?;
@@ -246,6 +256,7 @@ mod tests {
             extension(13, &[0, 2, 4, 3]),
             extension(16, b"\x00\x05\x04imap"),
             extension(43, &[6, 0x7a, 0x7a, 3, 4, 3, 3]),
+            extension(51, &[0, 11, 0x11, 0xec, 0, 2, 1, 2, 0, 29, 0, 1, 3]),
         ]
     }
 
@@ -256,6 +267,7 @@ mod tests {
         assert_eq!(hello.versions, [0x0304, 0x0303]);
         assert_eq!(hello.suites, [0x1302, 0xc02c]);
         assert_eq!(hello.groups, [0x11ec, 29]);
+        assert_eq!(hello.shares, [0x11ec, 29]);
         assert_eq!(hello.schemes, [0x0403]);
         assert_eq!(hello.alpn, Some(vec![b"imap".to_vec()]));
         assert!(hello.offers(Version::Tls13) && hello.offers(Version::Tls12));

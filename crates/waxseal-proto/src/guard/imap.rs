@@ -160,14 +160,14 @@ impl Imap {
     /// The line as the client may see it.
     fn edited(&self, line: Vec<u8>) -> Vec<u8> {
         let Some(place) = imap_atoms(&line) else { return line };
-        let list = text(line.get(place.clone()).unwrap_or_default());
-        let mut atoms: Vec<&str> =
-            list.split_ascii_whitespace().filter(|atom| !hides(Protocol::Imap, atom, self.logins)).collect();
+        let list = line.get(place.clone()).unwrap_or_default();
+        let shown = |atom: &&[u8]| !hides(Protocol::Imap, &text(atom), self.logins);
+        let mut atoms: Vec<&[u8]> = list.split(|&byte| byte == b' ').filter(shown).collect();
         if self.logins == Logins::Hidden {
             // RFC 2595 section 3.2.
-            atoms.push("LOGINDISABLED");
+            atoms.push(b"LOGINDISABLED");
         }
-        let atoms = atoms.join(" ");
+        let atoms = atoms.join(&b' ');
         if atoms == list { line } else { with_imap_atoms(&line, place, &atoms) }
     }
 }

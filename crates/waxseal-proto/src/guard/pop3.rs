@@ -1,5 +1,7 @@
 //! POP3 between a client and its service, up to the login, one command at a time.
 
+use memchr::memmem;
+
 use super::client::{ClientSide, Turn};
 use super::{Cut, Outputs, Watch, command_word};
 use crate::capability::{Logins, hides};
@@ -107,12 +109,10 @@ impl Watch for Pop3 {
         match self.awaited {
             // The greeting, or last words. That the service trusts the door is none of the client's affair.
             None => {
-                let shown = text.replace(&format!("{XCLIENT_CODE} "), "");
-                if shown == text {
-                    out.to_client.extend_from_slice(&line);
-                } else {
-                    say(&mut out.to_client, &shown);
-                }
+                let code = memmem::find(&line, XCLIENT_CODE.as_bytes()).unwrap_or(line.len());
+                let (before, rest) = line.split_at_checked(code).unwrap_or((&line, &[]));
+                out.to_client.extend_from_slice(before);
+                out.to_client.extend_from_slice(rest.strip_prefix(XCLIENT_CODE.as_bytes()).unwrap_or(rest));
                 return Ok(());
             }
             Some(Awaited::List { .. }) if text == "." => self.answered(),
