@@ -127,7 +127,11 @@ impl Dns {
     pub async fn caa(&self, name: &str) -> Result<Option<(String, Vec<Caa>)>, DnsError> {
         let mut at = absolute(name)?;
         while !at.is_root() {
-            let lookup = self.ask(&at, RecordType::CAA).await?;
+            let lookup = match self.ask(&at, RecordType::CAA).await {
+                // A top level domain has no say here; a server in charge of our zone alone refuses to speak of it.
+                Err(_) if at.num_labels() == 1 => None,
+                lookup => lookup?,
+            };
             let records: Vec<Caa> = lookup
                 .iter()
                 .flat_map(|it| it.answers())
@@ -215,7 +219,11 @@ impl Dns {
     }
 
     /// The TXT records of `name`, as the servers that are always asked see them.
-    pub(crate) async fn texts(&self, name: &str) -> Result<Texts, DnsError> {
+    ///
+    /// # Errors
+    ///
+    /// [`DnsError`].
+    pub async fn texts(&self, name: &str) -> Result<BTreeSet<String>, DnsError> {
         let lookup = self.ask(&absolute(name)?, RecordType::TXT).await?;
         Ok(texts(lookup.as_ref()))
     }

@@ -21,6 +21,7 @@ pub(super) struct Update {
     /// For words: who it is, and where it listens if that can be tried.
     who: String,
     tcp: Option<SocketAddr>,
+    is_api: bool,
     hint: &'static str,
     patience: Duration,
 }
@@ -47,6 +48,7 @@ impl Update {
                     updater: updater.map_err(wrong)?,
                     who: format!("the name server {server}"),
                     tcp: tcp.then_some(*server),
+                    is_api: false,
                     hint: "key, secret and tsig-algorithm must be those of the server, which must let this key update the zone",
                     patience: PATIENCE,
                 })
@@ -60,6 +62,7 @@ impl Update {
                     updater: DnsUpdater::new_cloudflare(secret.as_str(), Some(*timeout)).map_err(wrong)?,
                     who: "Cloudflare".to_owned(),
                     tcp: None,
+                    is_api: true,
                     hint: "secret must be an API token that may edit the DNS of this zone",
                     patience: timeout.saturating_mul(3),
                 })
@@ -84,7 +87,7 @@ impl Update {
         match tokio::time::timeout(self.patience, done).await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(Error::Response(code) | Error::Api(code))) => Err(refused(&format!(" ({code})"))),
-            Ok(Err(Error::Client(why) | Error::Serialize(why))) => Err(format!("{}: {why}", self.who)),
+            Ok(Err(Error::Client(why))) if self.is_api => Err(format!("{} cannot be asked: {why}", self.who)),
             Ok(Err(_)) => Err(refused("")),
             Err(_) => Err(format!("{} gives no answer within {} s", self.who, self.patience.as_secs())),
         }
