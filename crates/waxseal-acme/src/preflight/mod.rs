@@ -142,7 +142,7 @@ impl Preflight<'_> {
 fn clock(theirs: Option<SystemTime>, ours: SystemTime) -> Option<String> {
     let theirs = theirs?;
     let (off, way) = match ours.duration_since(theirs) {
-        Ok(ahead) => (ahead, "ahead"),
+        Ok(ahead) => (ahead, "ahead of"),
         Err(behind) => (behind.duration(), "behind"),
     };
     if off <= CLOCK_TOLERANCE {
@@ -150,7 +150,7 @@ fn clock(theirs: Option<SystemTime>, ours: SystemTime) -> Option<String> {
     }
     let minutes = off.as_secs() / 60;
     Some(format!(
-        "this machine's clock is {minutes} minutes {way} of the CA's: certificates would look expired or not yet valid. Set it right (timedatectl set-ntp true)"
+        "this machine's clock is {minutes} minutes {way} the CA's: certificates would look expired or not yet valid. Set it right (timedatectl set-ntp true)"
     ))
 }
 

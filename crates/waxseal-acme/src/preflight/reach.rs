@@ -214,7 +214,7 @@ fn strays(
         local.iter().copied().filter(|ip| !is_loopback(*ip) && !is_link_local(ip)).collect();
     let has = if own.is_empty() { "no address but loopback".to_owned() } else { list(&own) };
     Some(format!(
-        "{name} leads to {}; this host has {has}. If a router forwards to you, set public-ip = [\"{first}\"], and it is no longer compared",
+        "leads to {}; this host has {has}. If a router forwards to you, set public-ip = [\"{first}\"], and it is no longer compared",
         list(&strays)
     ))
 }

@@ -1,6 +1,7 @@
 //! Orders, challenges and checks with real peers from Debian (Pebble, Caddy, Knot) and with a CA that misbehaves.
 
 mod accounts;
+mod checks;
 mod dns;
 mod misbehaving;
 mod orders;
