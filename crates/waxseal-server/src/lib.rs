@@ -15,6 +15,7 @@
 //! ```
 
 mod accept;
+mod challenge;
 mod drain;
 mod leg;
 mod limits;
@@ -26,6 +27,7 @@ mod settings;
 mod splice;
 mod tally;
 
+pub use self::challenge::HttpChallenges;
 pub use self::leg::{Leg, Socket};
 pub use self::listen::BindError;
 pub use self::server::{Prepared, Server};

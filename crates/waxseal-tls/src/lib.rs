@@ -5,6 +5,7 @@
 
 mod acceptor;
 mod chain;
+mod challenge;
 mod connector;
 mod error;
 mod explain;
@@ -29,6 +30,7 @@ mod unreadable;
 mod watcher;
 
 pub use acceptor::Acceptor;
+pub use challenge::{ChallengeIdentity, Challenges};
 pub use connector::{Connector, ConnectorError};
 pub use error::HandshakeError;
 pub use facts::{Facts, Matched};
