@@ -64,6 +64,15 @@ pub struct Caa {
     pub critical: bool,
 }
 
+/// The records that count for a name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CaaSet {
+    /// Where they stand: the name itself or the nearest parent that has any.
+    pub domain: String,
+    /// At least one.
+    pub records: Vec<Caa>,
+}
+
 /// What a server of a zone says of a TXT record.
 pub(crate) type Texts = BTreeSet<String>;
 
@@ -118,13 +127,12 @@ impl Dns {
         Ok(found)
     }
 
-    /// The CAA records that count for `name`: its own, else the nearest parent's (RFC 8659 section 3),
-    /// with the domain they stand at.
+    /// The CAA records that count for `name`: its own, else the nearest parent's (RFC 8659 section 3).
     ///
     /// # Errors
     ///
     /// [`DnsError`]. A CA takes a failure to look up as a refusal.
-    pub async fn caa(&self, name: &str) -> Result<Option<(String, Vec<Caa>)>, DnsError> {
+    pub async fn caa(&self, name: &str) -> Result<Option<CaaSet>, DnsError> {
         let mut at = absolute(name)?;
         while !at.is_root() {
             let lookup = match self.ask(&at, RecordType::CAA).await {
@@ -145,7 +153,7 @@ impl Dns {
                 })
                 .collect();
             if !records.is_empty() {
-                return Ok(Some((text(&at), records)));
+                return Ok(Some(CaaSet { domain: text(&at), records }));
             }
             at = at.base_name();
         }

@@ -28,10 +28,10 @@ mod words;
 
 pub use bootstrap::BootstrapError;
 pub use bundle::{Bundle, Unfit};
-pub use challenge::{Answers, ChallengeCertificate};
+pub use challenge::Answers;
 pub use clock::Clock;
 pub use directory::{Directory, DirectoryError, Meta};
-pub use dns::{Caa, Dns, DnsError};
+pub use dns::{Caa, CaaSet, Dns, DnsError};
 pub use http::{Http, HttpError, Reply, Roots, RootsError};
 pub use issuer::{
     Brake, Failure, Fault, IssueError, Issued, Issuer, OrderRequest, Progress, RenewalWindow, Replaces,

@@ -197,6 +197,7 @@ impl Issuer for AcmeIssuer {
                 listening: &self.listening,
                 storage: &*self.storage,
                 answers: &self.answers,
+                dns_01: self.dns_01.as_deref(),
                 names: &*self.dns,
                 dial: &Wires,
                 machine: &ThisMachine,

@@ -7,10 +7,10 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use base64::prelude::{BASE64_STANDARD, Engine};
 use rcgen::{CertificateParams, CustomExtension, DistinguishedName, KeyPair};
-use rustls_pki_types::{CertificateDer, PrivatePkcs8KeyDer};
 use serde::{Deserialize, Serialize};
 use tokio::task::JoinHandle;
 use waxseal_storage::{Guard, Key, Storage, StorageError, Watch, keys};
+use waxseal_tls::{ChallengeIdentity, Challenges};
 
 use crate::name::Name;
 
@@ -20,21 +20,6 @@ const MAX_TOKEN: usize = 128;
 const MAX_ANSWERS: usize = 10_000;
 /// An answer that nobody has removed by now was left behind by a process that died. No authorization is pending longer.
 const STALE: Duration = Duration::from_secs(7 * 24 * 3600);
-
-/// The certificate to show in a handshake whose only protocol is `acme-tls/1` (RFC 8737 section 3).
-#[derive(PartialEq, Eq)]
-pub struct ChallengeCertificate {
-    /// Self-signed, with the digest in a critical extension.
-    pub certificate: CertificateDer<'static>,
-    /// Its key.
-    pub key: PrivatePkcs8KeyDer<'static>,
-}
-
-impl fmt::Debug for ChallengeCertificate {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ChallengeCertificate").finish_non_exhaustive()
-    }
-}
 
 /// What is kept in storage: when, and one of the two.
 #[derive(Serialize, Deserialize)]
@@ -51,7 +36,7 @@ struct Kept {
 #[derive(Clone)]
 enum Answer {
     Http(Arc<str>),
-    Tls(Arc<ChallengeCertificate>),
+    Tls(ChallengeIdentity),
 }
 
 /// The open answers: put in place by whoever orders, given by whoever is asked.
@@ -120,7 +105,7 @@ impl Answers {
     /// The certificate for a client that says `sni` and offers `acme-tls/1` alone (RFC 8737 section 3; for an
     /// address the name is its reverse name, RFC 8738 section 6). `None` where no order asks for it.
     #[must_use]
-    pub fn tls_alpn_01(&self, sni: &str) -> Option<Arc<ChallengeCertificate>> {
+    pub fn tls_alpn_01(&self, sni: &str) -> Option<ChallengeIdentity> {
         let sni = sni.strip_suffix('.').unwrap_or(sni).to_ascii_lowercase();
         match self.open.get(&keys::tls_alpn_01(&sni).ok()?)? {
             Answer::Tls(certificate) => Some(certificate),
@@ -170,6 +155,12 @@ impl Answers {
         if let Err(error) = self.storage.delete(key, Guard::Always).await {
             tracing::warn!(%key, %error, "the answer to a challenge cannot be removed");
         }
+    }
+}
+
+impl Challenges for Answers {
+    fn answer(&self, sni: &str) -> Option<ChallengeIdentity> {
+        self.tls_alpn_01(sni)
     }
 }
 
@@ -233,10 +224,7 @@ impl Kept {
         }
         let certificate = BASE64_STANDARD.decode(self.certificate.as_ref()?).ok()?;
         let key = BASE64_STANDARD.decode(self.key.as_ref()?).ok()?;
-        Some(Answer::Tls(Arc::new(ChallengeCertificate {
-            certificate: CertificateDer::from(certificate),
-            key: PrivatePkcs8KeyDer::from(key),
-        })))
+        Some(Answer::Tls(ChallengeIdentity { certificate, key }))
     }
 }
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use waxseal_storage::{Key, StorageError, keys};
 
-pub use answers::{Answers, ChallengeCertificate};
+pub use answers::Answers;
 
 use crate::issuer::{Fault, IssueError, Stage};
 use crate::name::Name;

@@ -1,12 +1,11 @@
 //! Whether CAA records (RFC 8659, RFC 8657) let a CA issue.
 
-use crate::dns::Caa;
+use crate::dns::{Caa, CaaSet};
 use crate::settings::ChallengeKind;
 
-/// Why the records of `domain` forbid a CA of these `identities` to issue, if they do.
+/// Why these records forbid a CA of these `identities` to issue, if they do.
 pub(super) fn forbidden(
-    domain: &str,
-    records: &[Caa],
+    CaaSet { domain, records }: &CaaSet,
     identities: &[String],
     wildcard: bool,
     challenge: ChallengeKind,
@@ -75,7 +74,8 @@ mod tests {
 
     fn judged(records: &[Caa], wildcard: bool) -> Option<String> {
         let identities = ["letsencrypt.org".to_owned()];
-        forbidden("example.org", records, &identities, wildcard, ChallengeKind::Http01)
+        let set = CaaSet { domain: "example.org".to_owned(), records: records.to_vec() };
+        forbidden(&set, &identities, wildcard, ChallengeKind::Http01)
     }
 
     #[test]

@@ -11,8 +11,9 @@ use std::time::{Duration, SystemTime};
 use waxseal_storage::{BoxFuture, Durability, Guard, Key, Storage};
 
 use crate::challenge::Answers;
+use crate::challenge::dns_01::Dns01;
 use crate::directory::Directory;
-use crate::dns::{Caa, Dns, DnsError};
+use crate::dns::{CaaSet, Dns, DnsError};
 use crate::issuer::{Failure, IssueError};
 use crate::name::{Name, NameKind};
 use crate::settings::{ChallengeKind, Settings};
@@ -37,7 +38,7 @@ pub struct Listening {
 /// What DNS says of names; a seam for tests.
 pub(crate) trait Names: Send + Sync {
     fn addresses<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Vec<IpAddr>, DnsError>>;
-    fn caa<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Option<(String, Vec<Caa>)>, DnsError>>;
+    fn caa<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Option<CaaSet>, DnsError>>;
 }
 
 impl Names for Dns {
@@ -45,7 +46,7 @@ impl Names for Dns {
         Box::pin(self.addresses(name))
     }
 
-    fn caa<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Option<(String, Vec<Caa>)>, DnsError>> {
+    fn caa<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Option<CaaSet>, DnsError>> {
         Box::pin(self.caa(name))
     }
 }
@@ -56,6 +57,7 @@ pub(crate) struct Preflight<'a> {
     pub(crate) listening: &'a Listening,
     pub(crate) storage: &'a dyn Storage,
     pub(crate) answers: &'a Answers,
+    pub(crate) dns_01: Option<&'a Dns01>,
     pub(crate) names: &'a dyn Names,
     pub(crate) dial: &'a dyn Dial,
     pub(crate) machine: &'a dyn Machine,
@@ -89,6 +91,13 @@ impl Preflight<'_> {
         if self.settings.challenge != ChallengeKind::Dns01 {
             failures.extend(self.reach(names).await);
         }
+        if let Some(dns_01) = self.dns_01 {
+            for name in names {
+                // Finds out where the record would stand, and sets nothing.
+                let found = dns_01.record(name, "").await;
+                failures.extend(found.err().map(|error| about(name, error.to_string())));
+            }
+        }
         failures
     }
 
@@ -105,9 +114,7 @@ impl Preflight<'_> {
         }
         match self.names.caa(base).await {
             Ok(None) => None,
-            Ok(Some((domain, records))) => {
-                caa::forbidden(&domain, &records, identities, name.is_wildcard(), self.settings.challenge)
-            }
+            Ok(Some(set)) => caa::forbidden(&set, identities, name.is_wildcard(), self.settings.challenge),
             Err(error) => Some(format!(
                 "{error}. The CA takes that for a refusal: see why the name servers of {base} do not answer for CAA"
             )),

@@ -147,7 +147,10 @@ impl Preflight<'_> {
             return failed(error.to_string());
         }
         let seen = match self.answers.tls_alpn_01(&sni) {
-            Some(ours) => self.dial.tls(SocketAddr::new(ip, TLS_PORT), &sni, &ours.certificate).await,
+            Some(ours) => {
+                let ours = CertificateDer::from(ours.certificate);
+                self.dial.tls(SocketAddr::new(ip, TLS_PORT), &sni, &ours).await
+            }
             None => Seen::Silent("our own answer is gone".to_owned()),
         };
         if let Ok(key) = keys::tls_alpn_01(&sni) {

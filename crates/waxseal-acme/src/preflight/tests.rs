@@ -9,6 +9,7 @@ use super::machine::Program;
 use super::reach::Seen;
 use super::*;
 use crate::challenge::Answers;
+use crate::dns::Caa;
 use crate::issuer::{Fault, Stage};
 use crate::settings::KeyType;
 
@@ -28,8 +29,9 @@ impl Names for World {
         Box::pin(async move { Ok(self.addresses.get(name).cloned().unwrap_or_default()) })
     }
 
-    fn caa<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Option<(String, Vec<Caa>)>, DnsError>> {
-        let found = self.caa.get(name).cloned().map(|records| (name.to_owned(), records));
+    fn caa<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Option<CaaSet>, DnsError>> {
+        let found = self.caa.get(name).cloned();
+        let found = found.map(|records| CaaSet { domain: name.to_owned(), records });
         Box::pin(async move { Ok(found) })
     }
 }
@@ -97,8 +99,10 @@ fn settings(challenge: ChallengeKind) -> Settings {
 }
 
 fn directory(date: SystemTime) -> Result<Directory, IssueError> {
-    let mut meta = crate::directory::Meta::default();
-    meta.caa_identities = vec!["letsencrypt.org".into()];
+    let meta = crate::directory::Meta {
+        caa_identities: vec!["letsencrypt.org".into()],
+        ..crate::directory::Meta::default()
+    };
     Ok(Directory {
         url: "https://ca.example/dir".into(),
         meta,
@@ -122,6 +126,7 @@ async fn told_by(
         listening,
         storage: &*storage,
         answers: &answers,
+        dns_01: None,
         names: world,
         dial: world,
         machine: world,

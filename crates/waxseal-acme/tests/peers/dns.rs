@@ -60,11 +60,39 @@ async fn records_stand_where_aliases_lead_and_are_removed_when_the_order_is_give
     tokio::select! {
         done = issuer.issue(&want, &progress) => panic!("went on: {done:?}"),
         () = brake.reached() => {
-            assert_eq!(texts(knot.at, "_acme-challenge.mail.waxseal.test").await.len(), 1);
+            for record in records {
+                assert_eq!(texts(knot.at, record).await.len(), 1, "{record}");
+            }
         }
     }
-    eventually("cleaning up", async || texts(knot.at, "_acme-challenge.mail.waxseal.test").await.is_empty())
-        .await;
+    for record in records {
+        eventually("cleaning up", async || texts(knot.at, record).await.is_empty()).await;
+    }
+}
+
+#[tokio::test]
+async fn where_a_record_would_stand_is_found_out_before_the_ca_is_asked() {
+    let ground = Ground::new();
+    let knot = Knot::start(&ground);
+    let pebble = Pebble::start(&ground, &Wishes::default());
+    let party = Party::new(by_dns(&pebble, tsig(knot.at, SECRET)), knot.at).await;
+    let want = party.want(&["mail.waxseal.test", "mail.elsewhere.test"], KeyType::EcdsaP256);
+    let failures = party.issuer().preflight(&want).await;
+    assert_eq!(failures.len(), 1, "{failures:?}");
+    assert_eq!(failures[0].name.as_deref(), Some("mail.elsewhere.test"));
+}
+
+#[tokio::test]
+async fn updates_go_over_udp_too() {
+    let ground = Ground::new();
+    let knot = Knot::start(&ground);
+    let pebble = Pebble::start(&ground, &Wishes { dns: Some(knot.at), ..Wishes::default() });
+    let mut provider = tsig(knot.at, SECRET);
+    if let DnsProvider::Rfc2136Tsig { tcp, .. } = &mut provider {
+        *tcp = false;
+    }
+    let party = Party::new(by_dns(&pebble, provider), knot.at).await;
+    party.issue(&["mail.waxseal.test"]).await.expect("a certificate");
 }
 
 #[tokio::test]
@@ -133,9 +161,8 @@ async fn caa_records_and_addresses_and_zones_are_found() {
     let ground = Ground::new();
     let knot = Knot::start(&ground);
     let dns = Dns::new(&[knot.at]).expect("a resolver");
-    let (domain, records) =
-        dns.caa("deep.below.caa.waxseal.test").await.expect("an answer").expect("records");
-    assert_eq!((domain.as_str(), records[0].value.as_str()), ("caa.waxseal.test", "other.test"));
+    let found = dns.caa("deep.below.caa.waxseal.test").await.expect("an answer").expect("records");
+    assert_eq!((found.domain.as_str(), found.records[0].value.as_str()), ("caa.waxseal.test", "other.test"));
     assert_eq!(dns.caa("mail.waxseal.test").await.expect("an answer"), None);
     assert_eq!(dns.addresses("mail.waxseal.test").await.expect("an answer"), [ground.ip]);
     assert_eq!(dns.addresses("nobody.waxseal.test").await.expect("an answer"), [] as [std::net::IpAddr; 0]);

@@ -49,6 +49,15 @@ async fn http_01_proves_names_for_every_kind_of_key_although_nonces_are_refused(
 }
 
 #[tokio::test]
+async fn a_ca_that_takes_its_time_is_waited_for() {
+    let ground = Ground::new();
+    let pebble = Pebble::start(&ground, &Wishes { refused_nonces: 15, slow: true, ..Wishes::default() });
+    let party = party(&pebble, ChallengeKind::Http01).await;
+    let _http = respond::http_01(ground.at(HTTP), Arc::clone(&party.answers)).await;
+    party.issue(&["a.waxseal.test", "b.waxseal.test", "c.waxseal.test"]).await.expect("a certificate");
+}
+
+#[tokio::test]
 async fn an_order_goes_through_although_two_of_five_nonces_are_refused() {
     let ground = Ground::new();
     let pebble = Pebble::start(&ground, &Wishes { refused_nonces: 40, ..Wishes::default() });

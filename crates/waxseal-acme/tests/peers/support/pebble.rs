@@ -28,7 +28,7 @@ pub(crate) struct Wishes<'a> {
     pub(crate) lifetime: Option<u64>,
     /// The name server that the CA asks, instead of one that has this ground's address for every name.
     pub(crate) dns: Option<SocketAddr>,
-    /// The CA's clock for validation stands still for this long.
+    /// Whether it waits some seconds before it looks.
     pub(crate) slow: bool,
 }
 
@@ -82,7 +82,9 @@ impl Pebble {
             .args(["-config", &config.display().to_string(), "-dnsserver", &asked.to_string()])
             .env("PEBBLE_AUTHZREUSE", "0")
             .env("PEBBLE_WFE_NONCEREJECT", wishes.refused_nonces.to_string());
-        if !wishes.slow {
+        if wishes.slow {
+            pebble.env("PEBBLE_VA_SLEEPTIME", "4");
+        } else {
             pebble.env("PEBBLE_VA_NOSLEEP", "1");
         }
         let mut server = Process::start(ground, "pebble", pebble);

@@ -67,9 +67,9 @@ async fn answer_tls(stream: TcpStream, answers: Arc<Answers>) -> std::io::Result
     let sni = start.client_hello().server_name().unwrap_or_default().to_owned();
     let Some(answer) = answers.tls_alpn_01(&sni) else { return Ok(()) };
     let provider = aws_lc_rs::default_provider();
-    let key = PrivateKeyDer::Pkcs8(answer.key.clone_key());
+    let key = PrivateKeyDer::Pkcs8(answer.key.into());
     let key = provider.key_provider.load_private_key(key).expect("a key");
-    let shown = Arc::new(Shown(Arc::new(CertifiedKey::new(vec![answer.certificate.clone()], key))));
+    let shown = Arc::new(Shown(Arc::new(CertifiedKey::new(vec![answer.certificate.into()], key))));
     let mut config = rustls::ServerConfig::builder_with_provider(Arc::new(provider))
         .with_safe_default_protocol_versions()
         .expect("versions")
