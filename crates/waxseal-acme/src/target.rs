@@ -62,6 +62,14 @@ impl fmt::Display for Target {
 pub fn targets(settings: &[Arc<Settings>], by_hand: &[String]) -> Result<Vec<Target>, KeyError> {
     let mut targets = Vec::new();
     for one in settings {
+        // What another orders and turns here for is not ordered here as well.
+        let turns_here =
+            |other: &&Arc<Settings>| other.fallback.as_ref() == Some(&one.id) && other.id != one.id;
+        let ordered =
+            |name: &Name| settings.iter().filter(turns_here).any(|other| other.names.contains(name));
+        if one.names.iter().all(ordered) {
+            continue;
+        }
         let names: Vec<Name> = one.names.iter().filter(|name| !is_covered(name, by_hand)).cloned().collect();
         for name in one.names.iter().filter(|name| !names.contains(name)) {
             tracing::info!(

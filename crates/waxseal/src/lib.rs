@@ -6,6 +6,7 @@ pub mod app;
 pub mod command;
 pub mod config;
 pub mod logs;
+pub mod obtained;
 pub mod ports;
 pub mod privileges;
 pub mod wiring;
