@@ -5,7 +5,8 @@ use std::time::Duration;
 use instant_acme::{AuthorizationStatus, ChallengeStatus, ChallengeType, Order, OrderStatus};
 use tokio::time::Instant;
 
-use super::{FIRST_PAUSE, LONGEST_PAUSE, MAX_NONCES, Run, with_fresh_nonce};
+use super::run::{FIRST_PAUSE, LONGEST_PAUSE, Run, with_fresh_nonce};
+use crate::account::MAX_NONCES;
 use crate::challenge::{Proofs, Task};
 use crate::issuer::{Failure, Fault, IssueError, Stage};
 use crate::name::Name;

@@ -165,6 +165,11 @@ async fn an_order_that_the_ca_does_not_know_any_more_is_made_again() {
     let party = party(&ca).await;
     ca.mood(Step::Finalize, Mood::Answer("503 Service Unavailable", "", ""), 1);
     party.issue(&[NAME]).await.expect_err("not now");
+    // Of an order that the CA cannot tell about now nothing is concluded.
+    let ill = r#"{"type":"urn:ietf:params:acme:error:serverInternal","detail":"try later"}"#;
+    ca.mood(Step::Order, Mood::Answer("500 Internal Server Error", "", ill), 1);
+    party.issue(&[NAME]).await.expect_err("not now");
+    assert_eq!(ca.asked(Step::NewOrder).len(), 1);
     let gone = r#"{"type":"urn:ietf:params:acme:error:malformed","detail":"no such order"}"#;
     ca.mood(Step::Order, Mood::Answer("404 Not Found", "", gone), 1);
     party.issue(&[NAME]).await.expect("a certificate");

@@ -118,3 +118,31 @@ impl Provider for Update {
         true
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use zeroize::Zeroizing;
+
+    fn cloudflare(email: Option<&str>) -> DnsProvider {
+        DnsProvider::Cloudflare {
+            secret: Zeroizing::new("token".to_owned()),
+            email: email.map(str::to_owned),
+            timeout: Duration::from_secs(1),
+        }
+    }
+
+    #[test]
+    fn cloudflare_takes_a_token_and_the_old_kind_of_key_is_told() {
+        assert!(Update::new(&cloudflare(None)).is_ok());
+        let said = Update::new(&cloudflare(Some("a@example.org"))).expect_err("an old key").to_string();
+        assert!(said.contains("make an API token"), "{said}");
+    }
+
+    #[tokio::test]
+    async fn a_record_in_no_known_zone_is_not_set() {
+        let update = Update::new(&cloudflare(None)).expect("a provider");
+        let record = Record { zone: None, name: "x".into(), value: "y".into(), ttl: 60 };
+        assert!(update.add(&record).await.expect_err("no zone").contains("set origin"));
+    }
+}
