@@ -7,9 +7,10 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use waxseal_server::{BindError, Server};
-use waxseal_tls::{CertificateSet, CertificateSpec, CertificateStore, Entry, Watcher};
+use waxseal_tls::{CertificateSet, CertificateStore, Entry, Watcher};
 
-use crate::config::{self, Loaded, Machine};
+use crate::config::{self, Format, Loaded, Machine};
+use crate::control::{self, Control, Reach};
 use crate::logs::Logs;
 use crate::obtained::{self, ObtainError, Obtained, Opened};
 use crate::ports;
@@ -45,6 +46,12 @@ pub enum ServeError {
 /// What keeps it from beginning. Once it serves, nothing does.
 pub fn serve(loaded: Loaded, path: PathBuf) -> Result<(), ServeError> {
     let logs = Logs::start(loaded.model.log);
+    if loaded.model.log.format == Format::Json {
+        // A log that programs read holds nothing else, not even warnings about the configuration.
+        for line in loaded.report.lines() {
+            tracing::warn!("{line}");
+        }
+    }
     raise_open_files();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let served = runtime.block_on(async {
@@ -65,6 +72,8 @@ struct App {
     server: Server,
     watcher: Watcher,
     obtained: Obtained,
+    reach: Reach,
+    _control: Option<Control>,
     in_force: config::Model,
 }
 
@@ -116,10 +125,10 @@ impl App {
 
         let (listeners, relays) = rooms.wire(&model)?.into_parts();
         let prepared = server.prepare(listeners).map_err(|errors| ServeError::Bind(bind_texts(&errors)))?;
+        let socket = control::bind(&path, model.run_as.as_ref());
         if let Some(run_as) = &model.run_as {
             obtained::make_caches(&model, run_as)?;
             privileges::drop_to(run_as)?;
-            warn_of_keys_out_of_reach(&model.certificates);
         }
         let watcher = Watcher::start(model.certificates.clone(), &model.hostname, rooms.store.clone())?;
         let opened = Opened::open(&model, &identities).await?;
@@ -127,13 +136,19 @@ impl App {
         server.apply(prepared);
         rooms.keep(relays);
         let obtained = opened.start(&rooms.store, &model.hostname).await?;
+        let reach = Reach::new(rooms.store.clone());
+        reach.renewed_by(obtained.renewers());
+        let control = socket.and_then(|socket| Control::start(socket, reach.clone()));
+        let control = control
+            .inspect_err(|error| tracing::warn!("`waxseal cert` will not reach this server: {error}"))
+            .ok();
         tracing::info!(
             version = env!("CARGO_PKG_VERSION"),
             listeners = model.listeners.len(),
             certificates = model.certificates.len(),
             "serving"
         );
-        Ok(Self { path, logs, rooms, server, watcher, obtained, in_force: model })
+        Ok(Self { path, logs, rooms, server, watcher, obtained, reach, _control: control, in_force: model })
     }
 
     async fn run(mut self, mut signals: Signals) {
@@ -189,9 +204,11 @@ impl App {
 
         // Nothing fails from here on, but that storage may break between two looks at it.
         self.watcher = watcher;
+        self.reach.renewed_by(Vec::new());
         self.obtained = Obtained::default();
         publish(&self.rooms, &self.server, identities, &opened, &model.hostname);
         self.obtained = opened.start(&self.rooms.store, &model.hostname).await?;
+        self.reach.renewed_by(self.obtained.renewers());
         self.server.apply(prepared);
         self.rooms.keep(relays);
         self.logs.change(model.log);
@@ -251,18 +268,6 @@ fn bind_texts(errors: &[BindError]) -> Vec<String> {
             format!("{error}: {remedy}")
         })
         .collect()
-}
-
-/// A key that the user we have become cannot read is served until its next renewal, and no longer; better said now.
-fn warn_of_keys_out_of_reach(certificates: &[CertificateSpec]) {
-    for certificate in certificates {
-        if let Err(error) = waxseal_tls::load(certificate) {
-            tracing::warn!(
-                certificate = certificate.id,
-                "a renewed certificate will not be picked up: after server.run-as, {error}"
-            );
-        }
-    }
 }
 
 /// Each session takes two descriptors; the soft limit of 1024 that most systems start with is for select(2).

@@ -1,5 +1,6 @@
 //! What is typed: the commands and what they print. Data goes to standard output, talk to standard error.
 
+pub mod cert;
 pub mod check;
 mod pages;
 pub mod show;
@@ -11,7 +12,7 @@ use std::process::ExitCode;
 use clap::{Args, CommandFactory as _, Parser, Subcommand};
 use clap_complete::Shell;
 
-use crate::config::{self, Loaded, Machine, Report, Style};
+use crate::config::{self, Format, Loaded, Machine, Report, Style};
 
 /// A mail server's TLS, complete: one door for SMTP, IMAP, POP3, ManageSieve, LMTP and HTTP.
 #[derive(Debug, Parser)]
@@ -47,6 +48,13 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Show and renew the certificates of the running server
+    Cert {
+        #[command(flatten)]
+        file: ConfigurationFile,
+        #[command(subcommand)]
+        what: Cert,
+    },
     /// Print a script that completes commands and options in a shell
     Completions {
         /// The shell
@@ -57,6 +65,36 @@ enum Command {
         /// Write a page for every command into this directory instead
         #[arg(long, value_name = "DIR")]
         dir: Option<PathBuf>,
+    },
+}
+
+/// What about certificates.
+#[derive(Debug, Subcommand)]
+enum Cert {
+    /// Every certificate: its state, names, issuer, days left, next renewal; and why one is failing
+    List {
+        /// Print one JSON object a line instead
+        #[arg(long)]
+        json: bool,
+    },
+    /// All about one certificate
+    Show {
+        /// One of its names, or what the list calls it
+        name: String,
+        /// Print one JSON object a line instead
+        #[arg(long)]
+        json: bool,
+    },
+    /// Obtain a new certificate now, and tell step by step how it goes
+    Renew {
+        /// One of its names, or what the list calls it
+        name: String,
+        /// Pass the limit of orders a week and the CA's wish to be left alone
+        #[arg(long)]
+        force: bool,
+        /// Print one JSON object a line instead
+        #[arg(long)]
+        json: bool,
     },
 }
 
@@ -96,6 +134,11 @@ pub fn run() -> ExitCode {
             }
             Err(report) => refuse(&report),
         },
+        Command::Cert { file, what } => match what {
+            Cert::List { json } => cert::list(&file.config, json),
+            Cert::Show { name, json } => cert::show(&file.config, &name, json),
+            Cert::Renew { name, force, json } => cert::renew(&file.config, &name, force, json),
+        },
         Command::Completions { shell } => {
             print(&pages::completions(&mut Cli::command(), shell));
             ExitCode::SUCCESS
@@ -105,7 +148,9 @@ pub fn run() -> ExitCode {
 }
 
 fn serve(loaded: Loaded, path: PathBuf) -> ExitCode {
-    tell(&loaded.report);
+    if loaded.model.log.format == Format::Text {
+        tell(&loaded.report);
+    }
     match crate::app::serve(loaded, path) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

@@ -1,0 +1,210 @@
+//! `waxseal cert`: the certificates of the running server.
+
+use std::io::{BufRead as _, BufReader, IsTerminal as _, Write as _};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::process::ExitCode;
+
+use comfy_table::{Table, presets};
+use waxseal_acme::Step;
+
+use super::{print, say};
+use crate::control::{Answer, Renewal, Request, sockets};
+use crate::records::{Record, State, date, now};
+
+const DAY: i64 = 86_400;
+
+/// `cert list`.
+pub fn list(configuration: &Path, json: bool) -> ExitCode {
+    with_certificates(configuration, |records| {
+        print(&if json { lines(records) } else { table(records) });
+        ExitCode::SUCCESS
+    })
+}
+
+/// `cert show NAME`.
+pub fn show(configuration: &Path, name: &str, json: bool) -> ExitCode {
+    with_certificates(configuration, |records| {
+        let found: Vec<Record> = records.iter().filter(|record| record.is_called(name)).cloned().collect();
+        if found.is_empty() {
+            return fail(&format!("no certificate is called {name:?}; `waxseal cert list` shows all"));
+        }
+        print(&if json { lines(&found) } else { found.iter().map(whole).collect::<Vec<_>>().join("\n") });
+        ExitCode::SUCCESS
+    })
+}
+
+/// `cert renew NAME`.
+pub fn renew(configuration: &Path, name: &str, force: bool, json: bool) -> ExitCode {
+    let request = Request::CertRenew { name: name.to_owned(), force };
+    let mut end = None;
+    let asked = ask(configuration, &request, |answer| match answer {
+        Answer::Step(step) => tell(&step, json),
+        other => end = Some(other),
+    });
+    if !json && std::io::stderr().is_terminal() {
+        say("\r\u{1b}[K");
+    }
+    match (asked, end) {
+        (Err(why), _) => fail(&why),
+        (Ok(()), Some(Answer::Renewed(renewals))) => {
+            for renewal in &renewals {
+                let text = if json { line(renewal) } else { outcome(renewal) };
+                if json || renewal.serial.is_some() { print(&text) } else { say(&text) }
+            }
+            let all = renewals.iter().all(|renewal| renewal.serial.is_some());
+            if all { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+        }
+        (Ok(()), Some(Answer::Refused(why))) => fail(&why),
+        (Ok(()), _) => fail("the server went away before it was done"),
+    }
+}
+
+fn fail(why: &str) -> ExitCode {
+    say(&format!("error: {why}\n"));
+    ExitCode::FAILURE
+}
+
+fn with_certificates(configuration: &Path, show: impl FnOnce(&[Record]) -> ExitCode) -> ExitCode {
+    let mut end = None;
+    let asked = ask(configuration, &Request::CertList, |answer| end = Some(answer));
+    match (asked, end) {
+        (Err(why), _) => fail(&why),
+        (Ok(()), Some(Answer::Certificates(records))) => show(&records),
+        (Ok(()), Some(Answer::Refused(why))) => fail(&why),
+        (Ok(()), _) => fail("the server went away before it answered"),
+    }
+}
+
+/// Asks the running server, and hands over each line of its answer.
+fn ask(configuration: &Path, request: &Request, mut hear: impl FnMut(Answer)) -> Result<(), String> {
+    let all = sockets(configuration);
+    let mut refusal = None;
+    let stream = all.iter().find_map(|path| {
+        UnixStream::connect(path)
+            .inspect_err(|error| {
+                if error.kind() == std::io::ErrorKind::PermissionDenied {
+                    refusal =
+                        Some(format!("{}: {error}; only root and the server's user may ask", path.display()));
+                }
+            })
+            .ok()
+    });
+    let Some(mut stream) = stream else {
+        let why = format!("no server runs with {}: start it with `waxseal serve`", configuration.display());
+        return Err(refusal.unwrap_or(why));
+    };
+    let broken = |error: std::io::Error| format!("the server cannot be asked: {error}");
+    writeln!(stream, "{}", line(request).trim_end()).map_err(broken)?;
+    for answer in BufReader::new(stream).lines() {
+        let answer = serde_json::from_str(&answer.map_err(broken)?);
+        hear(answer.map_err(|error| format!("the server is of another version: {error}"))?);
+    }
+    Ok(())
+}
+
+fn line(value: &impl serde::Serialize) -> String {
+    serde_json::to_string(value)
+        .map_or_else(|error| format!("{{\"error\": \"{error}\"}}\n"), |text| text + "\n")
+}
+
+fn lines(records: &[Record]) -> String {
+    records.iter().map(line).collect()
+}
+
+/// A step: one line that is written over on a terminal, a line each elsewhere.
+fn tell(step: &Step, json: bool) {
+    match (json, std::io::stderr().is_terminal()) {
+        (true, _) => print(&line(step)),
+        (false, true) => say(&format!("\r\u{1b}[K{}: {} ...", step.stage, step.text)),
+        (false, false) => say(&format!("{}: {}\n", step.stage, step.text)),
+    }
+}
+
+fn outcome(renewal: &Renewal) -> String {
+    match (&renewal.serial, renewal.not_after) {
+        (Some(serial), Some(until)) => {
+            format!("{}: new certificate, serial {serial}, valid until {}\n", renewal.id, date(until))
+        }
+        _ => format!(
+            "{}: no new certificate: {}\n",
+            renewal.id,
+            renewal.reason.as_deref().unwrap_or("no reason given")
+        ),
+    }
+}
+
+fn table(records: &[Record]) -> String {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING).set_header([
+        "certificate",
+        "state",
+        "names",
+        "issuer",
+        "ends in",
+        "next",
+    ]);
+    let now = now();
+    for record in records {
+        let issuer = record.issuer.clone().unwrap_or_else(|| "-".to_owned());
+        let ends = record.not_after.map_or_else(|| "-".to_owned(), |at| span(at - now));
+        let next = record.next.map_or_else(|| "-".to_owned(), |at| format!("in {}", span(at - now)));
+        table.add_row([
+            record.id.clone(),
+            record.state.as_str().to_owned(),
+            record.names.join(" "),
+            issuer,
+            ends,
+            next,
+        ]);
+    }
+    let failures: String =
+        records.iter().filter(|record| record.state == State::Failing).map(failure).collect();
+    format!("{table}\n{failures}")
+}
+
+/// A length of time in its largest unit.
+fn span(seconds: i64) -> String {
+    match seconds {
+        i64::MIN..=0 => "0 min".to_owned(),
+        ..7200 => format!("{} min", (seconds + 59) / 60),
+        ..172_800 => format!("{} h", seconds / 3600),
+        _ => format!("{} d", seconds / DAY),
+    }
+}
+
+/// What failed, name by name, and when it is tried again.
+fn failure(record: &Record) -> String {
+    let Some(failure) = &record.failure else { return String::new() };
+    let mut text = format!(
+        "\n{} is failing since {}, at the stage: {}\n",
+        record.id,
+        date(record.failing_since.unwrap_or(failure.at)),
+        failure.stage
+    );
+    for one in &failure.failures {
+        text.push_str(&format!("  {one}\n"));
+    }
+    let next = record.next.map_or_else(|| "-".to_owned(), date);
+    text.push_str(&format!("  next attempt: {next}; other certificates are not affected\n"));
+    text
+}
+
+fn whole(record: &Record) -> String {
+    let time = |at: Option<i64>| at.map_or_else(|| "-".to_owned(), date);
+    let mut text = format!("{}\n", record.id);
+    let facts = [
+        ("state", record.state.as_str().to_owned()),
+        ("names", record.names.join(" ")),
+        ("key", record.key.clone()),
+        ("issuer", record.issuer.clone().unwrap_or_else(|| "-".to_owned())),
+        ("serial", record.serial.clone().unwrap_or_else(|| "-".to_owned())),
+        ("valid from", time(record.not_before)),
+        ("valid until", time(record.not_after)),
+        ("next", time(record.next)),
+    ];
+    for (what, value) in facts {
+        text.push_str(&format!("  {what:12} {value}\n"));
+    }
+    text + &failure(record)
+}
