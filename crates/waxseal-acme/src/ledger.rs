@@ -210,7 +210,7 @@ impl Attempts {
         }
         let other = at(1);
         let impatient = wanted > other.saturating_add(PATIENCE);
-        let turn = self.failures >= FALLBACK_AFTER && (self.failures - FALLBACK_AFTER) % 2 == 0;
+        let turn = self.failures >= FALLBACK_AFTER && (self.failures - FALLBACK_AFTER).is_multiple_of(2);
         match (turn, impatient) {
             (_, true) => (1, other),
             (true, false) if wanted.saturating_add(PATIENCE) >= other => (1, other),

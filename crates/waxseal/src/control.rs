@@ -151,11 +151,18 @@ impl Reach {
 }
 
 /// Answers commands until it is dropped.
-pub struct Control(JoinHandle<()>);
+pub struct Control {
+    task: JoinHandle<()>,
+    path: Option<PathBuf>,
+}
 
 impl Drop for Control {
     fn drop(&mut self) {
-        self.0.abort();
+        self.task.abort();
+        if let Some(path) = &self.path {
+            // As another user than we began as we may not; the next start removes it then.
+            let _ = fs::remove_file(path);
+        }
     }
 }
 
@@ -165,8 +172,9 @@ impl Control {
     /// # Errors
     /// If it is not called within a tokio runtime.
     pub fn start(listener: StdUnixListener, reach: Reach) -> io::Result<Self> {
+        let path = listener.local_addr()?.as_pathname().map(Path::to_owned);
         let listener = UnixListener::from_std(listener)?;
-        Ok(Self(tokio::spawn(async move {
+        let task = tokio::spawn(async move {
             let places = Arc::new(Semaphore::new(MAX_COMMANDS));
             while let Ok(place) = Arc::clone(&places).acquire_owned().await {
                 match listener.accept().await {
@@ -184,7 +192,8 @@ impl Control {
                     }
                 }
             }
-        })))
+        });
+        Ok(Self { task, path })
     }
 }
 

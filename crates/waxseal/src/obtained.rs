@@ -198,10 +198,7 @@ pub struct Answering(Vec<Arc<Answers>>);
 impl Challenges for Answering {
     fn answer(&self, sni: &str) -> Option<ChallengeIdentity> {
         let found = self.0.iter().find_map(|answers| answers.tls_alpn_01(sni))?;
-        Some(ChallengeIdentity {
-            certificate: found.certificate.to_vec(),
-            key: found.key.to_vec(),
-        })
+        Some(ChallengeIdentity { certificate: found.certificate.to_vec(), key: found.key.to_vec() })
     }
 }
 

@@ -317,7 +317,7 @@ impl Job {
         let next = self.shared.with(self.index, |state| {
             state.next(target, &siblings.iter().collect::<Vec<_>>(), now).at.saturating_sub(now)
         });
-        let minutes = next.unwrap_or(0) / 60 + 1;
+        let minutes = (next.unwrap_or(0).max(0) + 59) / 60;
         for failure in &error.failures {
             tracing::error!(stage = error.stage.as_str(), fault = error.fault.label(), "{target}: {failure}");
         }

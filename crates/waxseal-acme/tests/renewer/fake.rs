@@ -101,11 +101,6 @@ impl FakeCa {
         self.orders.lock().expect("whole").len()
     }
 
-    /// When orders came, in seconds since the beginning.
-    pub(crate) fn times(&self) -> Vec<i64> {
-        self.orders.lock().expect("whole").iter().map(|(_, at)| at - T).collect()
-    }
-
     pub(crate) fn certify(&self, want: &OrderRequest) -> Issued {
         let key = match &want.reuse_key {
             Some(pem) => KeyPair::from_pem(pem).expect("a key"),

@@ -5,9 +5,10 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::ExitCode;
 
-use comfy_table::{Table, presets};
+use serde_json::Value;
 use waxseal_acme::Step;
 
+use super::table::Table;
 use super::{print, say};
 use crate::control::{Answer, Renewal, Request, sockets};
 use crate::records::{Record, State, date, now};
@@ -135,39 +136,28 @@ fn outcome(renewal: &Renewal) -> String {
 }
 
 fn table(records: &[Record]) -> String {
-    let mut table = Table::new();
-    table.load_style(presets::NOTHING).set_header([
-        "certificate",
-        "state",
-        "names",
-        "issuer",
-        "ends in",
-        "next",
-    ]);
     let now = now();
-    for record in records {
-        let issuer = record.issuer.clone().unwrap_or_else(|| "-".to_owned());
-        let ends = record.not_after.map_or_else(|| "-".to_owned(), |at| span(at - now));
-        let next = record.next.map_or_else(|| "-".to_owned(), |at| format!("in {}", span(at - now)));
-        table.add_row([
-            record.id.clone(),
-            record.state.as_str().to_owned(),
-            record.names.join(" "),
-            issuer,
-            ends,
-            next,
-        ]);
-    }
+    let rows = records.iter().map(|record| {
+        vec![
+            Value::from(record.id.as_str()),
+            record.state.as_str().into(),
+            record.names.clone().into(),
+            record.issuer.clone().into(),
+            record.not_after.map(|at| span(at - now)).into(),
+            record.next.map(|at| format!("in {}", span(at - now))).into(),
+        ]
+    });
+    let header = &["certificate", "state", "names", "issuer", "ends in", "next"];
+    let table = Table { header, rows: rows.collect() };
     let failures: String =
         records.iter().filter(|record| record.state == State::Failing).map(failure).collect();
-    format!("{table}\n{failures}")
+    format!("{}\n{failures}", table.render())
 }
 
 /// A length of time in its largest unit.
 fn span(seconds: i64) -> String {
-    match seconds {
-        i64::MIN..=0 => "0 min".to_owned(),
-        ..7200 => format!("{} min", (seconds + 59) / 60),
+    match seconds.max(0) {
+        ..7200 => format!("{} min", (seconds.max(0) + 59) / 60),
         ..172_800 => format!("{} h", seconds / 3600),
         _ => format!("{} d", seconds / DAY),
     }
