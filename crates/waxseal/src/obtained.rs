@@ -62,15 +62,29 @@ pub struct Obtained {
     _publishers: Vec<Publisher>,
 }
 
-/// Makes the caches of `model` and gives them to whom we are about to become.
+/// Makes the caches of `model` and gives them, with what an earlier start as another user left in them, to whom we are
+/// about to become.
 ///
 /// # Errors
 /// A directory that cannot be made or given away.
 pub fn make_caches(model: &Model, run_as: &RunAs) -> std::io::Result<()> {
+    let user = run_as.user.as_ref().map(|(_, uid)| uid.as_raw());
     for acme in &model.acme {
+        // Others may pass through what is above it.
+        acme.cache.parent().map_or(Ok(()), std::fs::create_dir_all)?;
         std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&acme.cache)?;
-        let user = run_as.user.as_ref().map(|(_, uid)| uid.as_raw());
-        std::os::unix::fs::chown(&acme.cache, user, Some(run_as.group.as_raw()))?;
+        give(&acme.cache, user, run_as.group.as_raw())?;
+    }
+    Ok(())
+}
+
+/// Gives a directory away, with all that is in it. Links are given, never followed.
+fn give(path: &Path, user: Option<u32>, group: u32) -> std::io::Result<()> {
+    std::os::unix::fs::lchown(path, user, Some(group))?;
+    if path.symlink_metadata()?.is_dir() {
+        for entry in std::fs::read_dir(path)? {
+            give(&entry?.path(), user, group)?;
+        }
     }
     Ok(())
 }

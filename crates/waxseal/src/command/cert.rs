@@ -13,7 +13,8 @@ use super::{print, say};
 use crate::control::{Answer, Renewal, Request, sockets};
 use crate::records::{Record, State, date, now};
 
-const DAY: i64 = 86_400;
+const HOUR: i64 = 3600;
+const DAY: i64 = 24 * HOUR;
 
 /// `cert list`.
 pub fn list(configuration: &Path, json: bool) -> ExitCode {
@@ -156,10 +157,13 @@ fn table(records: &[Record]) -> String {
 
 /// A length of time in its largest unit.
 fn span(seconds: i64) -> String {
-    match seconds.max(0) {
-        ..7200 => format!("{} min", (seconds.max(0) + 59) / 60),
-        ..172_800 => format!("{} h", seconds / 3600),
-        _ => format!("{} d", seconds / DAY),
+    let seconds = seconds.max(0);
+    if seconds < 2 * HOUR {
+        format!("{} min", (seconds + 59) / 60)
+    } else if seconds < 2 * DAY {
+        format!("{} h", seconds / HOUR)
+    } else {
+        format!("{} d", seconds / DAY)
     }
 }
 

@@ -51,6 +51,8 @@ enum Command {
     },
     /// Show and renew the certificates of the running server
     Cert {
+        #[command(flatten)]
+        file: ConfigurationFile,
         #[command(subcommand)]
         what: Cert,
     },
@@ -72,16 +74,12 @@ enum Command {
 enum Cert {
     /// Every certificate: its state, names, issuer, days left, next renewal; and why one is failing
     List {
-        #[command(flatten)]
-        file: ConfigurationFile,
         /// Print one JSON object a line instead
         #[arg(long)]
         json: bool,
     },
     /// All about one certificate
     Show {
-        #[command(flatten)]
-        file: ConfigurationFile,
         /// One of its names, or what the list calls it
         name: String,
         /// Print one JSON object a line instead
@@ -90,8 +88,6 @@ enum Cert {
     },
     /// Obtain a new certificate now, and tell step by step how it goes
     Renew {
-        #[command(flatten)]
-        file: ConfigurationFile,
         /// One of its names, or what the list calls it
         name: String,
         /// Pass the limit of orders a week and the CA's wish to be left alone
@@ -110,6 +106,7 @@ struct ConfigurationFile {
     #[arg(
         long,
         short,
+        global = true,
         value_name = "FILE",
         env = "WAXSEAL_CONFIG",
         default_value = "/etc/waxseal/waxseal.toml"
@@ -139,10 +136,10 @@ pub fn run() -> ExitCode {
             }
             Err(report) => refuse(&report),
         },
-        Command::Cert { what } => match what {
-            Cert::List { file, json } => cert::list(&file.config, json),
-            Cert::Show { file, name, json } => cert::show(&file.config, &name, json),
-            Cert::Renew { file, name, force, json } => cert::renew(&file.config, &name, force, json),
+        Command::Cert { file, what } => match what {
+            Cert::List { json } => cert::list(&file.config, json),
+            Cert::Show { name, json } => cert::show(&file.config, &name, json),
+            Cert::Renew { name, force, json } => cert::renew(&file.config, &name, force, json),
         },
         Command::Completions { shell } => {
             print(&pages::completions(&mut Cli::command(), shell));
