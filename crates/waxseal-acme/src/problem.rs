@@ -131,8 +131,7 @@ fn words(kind: &str, detail: &str) -> String {
         "caa" => "a CAA record in DNS forbids this CA to issue",
         "connection" => "the CA cannot connect to this machine",
         "tls" => "the CA connected, but TLS failed",
-        "unauthorized" => "the CA connected, but got another answer than ours",
-        "incorrectResponse" => "the CA got another answer than ours",
+        "unauthorized" | "incorrectResponse" => "the CA did not get our answer",
         "rejectedIdentifier" => "the CA does not issue for this name",
         "unsupportedIdentifier" => "the CA does not issue for this kind of name",
         "externalAccountRequired" => {

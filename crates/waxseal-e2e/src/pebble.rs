@@ -1,11 +1,15 @@
 //! Pebble, Let's Encrypt's test CA, with a name server that has one address for every name.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
 
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+use rustls::{ClientConfig, RootCertStore};
 use serde_json::json;
 
-use crate::{Daemon, Ground, eventually, run};
+use crate::{Daemon, Ground, TlsClient, eventually, provider, run};
 
 /// A running Pebble.
 ///
@@ -16,6 +20,7 @@ pub struct Pebble {
     server: Daemon,
     _dns: Daemon,
     ip: Ipv4Addr,
+    records: SocketAddr,
     roots: String,
 }
 
@@ -62,7 +67,8 @@ impl Pebble {
         let url = format!("https://{}/roots/0", ground.addr("pebble-management"));
         let root = run("curl", &["-sf", "--cacert", ca.to_str().expect("utf-8"), &url]).ok();
         let roots = ground.write("pebble-roots.pem", &root.out);
-        Self { server, _dns: names, ip, roots: roots.to_str().expect("utf-8").to_owned() }
+        let records = ground.addr("pebble-dns-management");
+        Self { server, _dns: names, ip, records, roots: roots.to_str().expect("utf-8").to_owned() }
     }
 
     /// The address that every name has, at this port. It is asked at 80 and 443.
@@ -75,6 +81,28 @@ impl Pebble {
     #[must_use]
     pub fn roots(&self) -> &str {
         &self.roots
+    }
+
+    /// A client that trusts what it signs, and asks for `name`.
+    ///
+    /// # Panics
+    /// When its root cannot be read.
+    #[must_use]
+    pub fn client(&self, name: &str) -> TlsClient {
+        let mut roots = RootCertStore::empty();
+        roots.add(CertificateDer::from_pem_file(&self.roots).expect("a root")).expect("a root");
+        let config = ClientConfig::builder_with_provider(Arc::new(provider()))
+            .with_safe_default_protocol_versions()
+            .expect("versions")
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        TlsClient { config: Arc::new(config), name: name.to_owned() }
+    }
+
+    /// Where its name server takes records from a test: `POST /set-txt`, `POST /clear-txt`.
+    #[must_use]
+    pub fn records(&self) -> SocketAddr {
+        self.records
     }
 
     /// How many accounts and orders it has made.

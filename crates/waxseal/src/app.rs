@@ -4,7 +4,6 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use waxseal_server::{BindError, Server};
 use waxseal_tls::{CertificateSet, CertificateStore, Entry, Watcher};
@@ -157,7 +156,7 @@ impl App {
                 Told::Stop(signal) => break signal,
                 Told::Reload => self.reload().await,
                 Told::Report => self.report(),
-                Told::ChildEnded => reap(),
+                Told::ChildEnded => waxseal_acme::bury_orphans(),
             }
         };
         tracing::info!(
@@ -277,14 +276,5 @@ fn raise_open_files() {
         && let Err(error) = setrlimit(Resource::RLIMIT_NOFILE, hard, hard)
     {
         tracing::warn!("the limit of open files stays at {soft}: {error}");
-    }
-}
-
-/// As PID 1 of a container we inherit every orphan, and nobody else buries them.
-fn reap() {
-    while let Ok(status) = waitpid(None, Some(WaitPidFlag::WNOHANG)) {
-        if status == WaitStatus::StillAlive {
-            break;
-        }
     }
 }

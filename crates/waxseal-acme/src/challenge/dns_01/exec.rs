@@ -7,6 +7,7 @@ use tokio::process::Command;
 use waxseal_storage::BoxFuture;
 
 use super::{Provider, Record};
+use crate::child::Started;
 
 /// How much of a command's complaint is repeated, in characters from its end.
 const MAX_COMPLAINT: usize = 500;
@@ -35,8 +36,8 @@ impl Exec {
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
             .kill_on_drop(true);
-        let child = command.spawn().map_err(|e| format!("{program} cannot be run: {e}"))?;
-        let Ok(ended) = tokio::time::timeout(self.timeout, child.wait_with_output()).await else {
+        let started = Started::start(&mut command).map_err(|e| format!("{program} cannot be run: {e}"))?;
+        let Ok(ended) = tokio::time::timeout(self.timeout, started.output()).await else {
             return Err(format!("{program} {action} did not end within {} s", self.timeout.as_secs()));
         };
         let ended = ended.map_err(|e| format!("{program} cannot be waited for: {e}"))?;
