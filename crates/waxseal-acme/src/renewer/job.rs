@@ -12,7 +12,7 @@ use super::Shared;
 use super::state::{Fresh, State};
 use crate::bundle::Bundle;
 use crate::clock::fraction;
-use crate::issuer::{Fault, IssueError, OrderRequest, Progress, RenewalWindow, Replaces, Stage};
+use crate::issuer::{Failure, Fault, IssueError, OrderRequest, Progress, RenewalWindow, Replaces, Stage};
 use crate::ledger::Attempts;
 use crate::plan::{self, Action, Asked, Barrier};
 use crate::settings::Settings;
@@ -24,6 +24,8 @@ const LEASE: Duration = Duration::from_secs(90);
 const KEEP: Duration = Duration::from_secs(30);
 /// How long an order may take, waiting for DNS included.
 const ORDER: Duration = Duration::from_secs(30 * 60);
+/// How long the checks before it may take, all names together.
+const CHECKS: Duration = Duration::from_secs(5 * 60);
 /// How long a question to the CA may take.
 const QUESTION: Duration = Duration::from_secs(60);
 /// After how many seconds a CA that did not answer is asked for its window again.
@@ -230,7 +232,10 @@ impl Job {
         if settings.preflight {
             self.stage(Stage::Preflight);
             progress.step(Stage::Preflight, format!("checking {}", list(&want))).await;
-            let failures = issuer.preflight(&want).await;
+            let failures = timeout(CHECKS, issuer.preflight(&want)).await.unwrap_or_else(|_| {
+                let problem = format!("the checks did not end within {} minutes", CHECKS.as_secs() / 60);
+                vec![Failure { name: None, problem }]
+            });
             if !failures.is_empty() {
                 let mut error = IssueError::new(Stage::Preflight, Fault::Setup, "");
                 error.failures = failures;
