@@ -5,6 +5,7 @@ use std::sync::Arc;
 use waxseal_proto::{Capabilities, Protocol};
 
 pub mod capability;
+pub mod client_hello;
 pub mod dialogue;
 pub mod guard;
 pub mod line_buffer;

@@ -18,13 +18,13 @@ use crate::settings::Listener;
 
 /// How long a trusted peer may take to send its PROXY header.
 const PROXY_HEADER_TIMEOUT: Duration = Duration::from_secs(5);
-/// Pause of the accept loop when the system has run out of descriptors or memory.
+/// Pause of the accept loop when accepting again at once would only spin, as with no descriptor or memory left.
 const EXHAUSTED_PAUSE: Duration = Duration::from_millis(250);
-/// `ENFILE`, `EMFILE`, `ENOMEM`, `ENOBUFS`: accepting again at once would only spin.
-const EXHAUSTED: [i32; 4] = [23, 24, 12, 105];
+/// `ENFILE`, `EMFILE`.
+const TOO_MANY_FILES: [i32; 2] = [23, 24];
 
 /// Accepts until the task is ended. `settings` may be replaced at any time; sessions keep what they began with.
-pub(crate) async fn accept(sockets: TcpListener, settings: Arc<ArcSwap<Listener>>, shared: Arc<Shared>) {
+pub(crate) async fn accept(sockets: Arc<TcpListener>, settings: Arc<ArcSwap<Listener>>, shared: Arc<Shared>) {
     let mut exhausted = false;
     loop {
         match sockets.accept().await {
@@ -34,20 +34,35 @@ pub(crate) async fn accept(sockets: TcpListener, settings: Arc<ArcSwap<Listener>
                 shared.tally.connections.add();
                 tokio::spawn(welcome(stream, peer, listener, Arc::clone(&shared)));
             }
-            Err(error) if error.raw_os_error().is_some_and(|code| EXHAUSTED.contains(&code)) => {
+            // The client has gone between the kernel's queue and us.
+            Err(error) if is_about_one_client(&error) => tracing::debug!("accept: {error}"),
+            Err(error) => {
                 if !exhausted {
                     tracing::error!(
                         listener = &*settings.load().name,
-                        "cannot accept connections: {error}. New clients wait in the kernel's queue; raise the limit of \
-                         open files (LimitNOFILE= in the unit, or ulimit -n)"
+                        "cannot accept connections: {error}. New clients wait in the kernel's queue{}",
+                        remedy(&error)
                     );
                 }
                 exhausted = true;
                 sleep(EXHAUSTED_PAUSE).await;
             }
-            // The client has gone between the kernel's queue and us (accept(2): such errors are to be treated as EAGAIN).
-            Err(error) => tracing::debug!("accept: {error}"),
         }
+    }
+}
+
+/// Whether the next connection may be accepted at once.
+fn is_about_one_client(error: &io::Error) -> bool {
+    use io::ErrorKind as Kind;
+    // The last is what a firewall's refusal looks like (accept(2): EPERM).
+    matches!(error.kind(), Kind::ConnectionAborted | Kind::ConnectionReset | Kind::PermissionDenied)
+}
+
+fn remedy(error: &io::Error) -> &'static str {
+    if error.raw_os_error().is_some_and(|code| TOO_MANY_FILES.contains(&code)) {
+        "; raise the limit of open files (LimitNOFILE= in the unit, or ulimit -n)"
+    } else {
+        ""
     }
 }
 

@@ -45,6 +45,13 @@ impl Drain {
             self.advanced().await;
         }
     }
+
+    /// Returns when the grace is over.
+    pub(crate) async fn over(&mut self) {
+        while self.phase() != Phase::Over {
+            self.advanced().await;
+        }
+    }
 }
 
 impl Drop for Drain {

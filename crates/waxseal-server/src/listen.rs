@@ -37,29 +37,46 @@ pub(crate) fn bind(address: SocketAddr, options: &SocketOptions) -> io::Result<T
     }
     socket.set_reuse_address(options.reuse_addr)?;
     socket.set_reuse_port(options.reuse_port)?;
+    // Buffer sizes are inherited by accepted sockets and decide the window scale, so they come before listen().
+    set(SockRef::from(&socket), address, options)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(backlog(options))?;
+    TcpListener::from_std(StdListener::from(socket))
+}
+
+/// Gives an open socket other options, as its address cannot be bound a second time while it is open. What is no longer
+/// wanted stays until a restart: the system has no way back to its own choice.
+pub(crate) fn change(sockets: &TcpListener, address: SocketAddr, options: &SocketOptions) -> io::Result<()> {
+    set(SockRef::from(sockets), address, options)?;
+    SockRef::from(sockets).listen(backlog(options))
+}
+
+fn set(socket: SockRef<'_>, address: SocketAddr, options: &SocketOptions) -> io::Result<()> {
+    // An IPv6 socket serves IPv4 clients too, whose packets take the options of IPv4.
     if let Some(ttl) = options.ttl {
-        match address {
-            SocketAddr::V4(_) => socket.set_ttl_v4(ttl)?,
-            SocketAddr::V6(_) => socket.set_unicast_hops_v6(ttl)?,
+        socket.set_ttl_v4(ttl)?;
+        if address.is_ipv6() {
+            socket.set_unicast_hops_v6(ttl)?;
         }
     }
     if let Some(tos) = options.tos {
-        match address {
-            SocketAddr::V4(_) => socket.set_tos_v4(tos)?,
-            SocketAddr::V6(_) => socket.set_tclass_v6(tos)?,
+        socket.set_tos_v4(tos)?;
+        if address.is_ipv6() {
+            socket.set_tclass_v6(tos)?;
         }
     }
-    // Buffer sizes are inherited by accepted sockets and decide the window scale, so they come before listen().
     if let Some(size) = options.send_buffer_size {
         socket.set_send_buffer_size(size)?;
     }
     if let Some(size) = options.recv_buffer_size {
         socket.set_recv_buffer_size(size)?;
     }
-    socket.set_nonblocking(true)?;
-    socket.bind(&address.into())?;
-    socket.listen(i32::try_from(options.backlog).unwrap_or(i32::MAX))?;
-    TcpListener::from_std(StdListener::from(socket))
+    Ok(())
+}
+
+fn backlog(options: &SocketOptions) -> i32 {
+    i32::try_from(options.backlog).unwrap_or(i32::MAX)
 }
 
 /// Sets the options of an accepted connection. A client that has gone meanwhile is no error worth a word.
@@ -79,4 +96,22 @@ pub(crate) fn keep_alive(stream: &TcpStream) {
         .with_interval(KEEPALIVE_INTERVAL)
         .with_retries(KEEPALIVE_RETRIES);
     let _ = SockRef::from(stream).set_tcp_keepalive(&keepalive);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn an_open_socket_takes_other_options_for_both_families() {
+        let any = SocketAddr::from(([0; 8], 0));
+        let sockets = bind(any, &SocketOptions::default()).unwrap();
+        let options = SocketOptions { ttl: Some(42), tos: Some(8), ..SocketOptions::default() };
+        change(&sockets, any, &options).unwrap();
+        let socket = SockRef::from(&sockets);
+        assert_eq!((socket.ttl_v4().unwrap(), socket.unicast_hops_v6().unwrap()), (42, 42));
+        assert_eq!((socket.tos_v4().unwrap(), socket.tclass_v6().unwrap()), (8, 8));
+        assert!(options.can_follow(&SocketOptions::default()));
+        assert!(!SocketOptions::default().can_follow(&options), "there is no way back to the system's own");
+    }
 }

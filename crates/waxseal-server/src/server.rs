@@ -16,7 +16,7 @@ use crate::challenge::HttpChallenges;
 use crate::drain::Drainer;
 use crate::limits::Gate;
 use crate::listen::{self, BindError};
-use crate::settings::{Listener, SocketOptions};
+use crate::settings::Listener;
 use crate::tally::Tally;
 
 /// Handshakes in progress at once. Each costs a millisecond of a core and some 30 KiB while it lasts; the rest wait,
@@ -52,9 +52,37 @@ pub struct Server {
 
 /// One listening socket and its accept loop.
 struct Running {
-    options: SocketOptions,
+    sockets: Arc<TcpListener>,
     settings: Arc<ArcSwap<Listener>>,
     accepting: JoinHandle<()>,
+}
+
+impl Running {
+    /// Goes on under other settings.
+    fn change(&self, address: SocketAddr, listener: &Arc<Listener>) {
+        let before = self.settings.swap(Arc::clone(listener));
+        if before.socket == listener.socket {
+            return;
+        }
+        if let Err(error) = listen::change(&self.sockets, address, &listener.socket) {
+            tracing::warn!(
+                listener = &*listener.name,
+                "the socket options of {address} cannot be changed while it is open: {error}; restart waxseal to change them"
+            );
+        } else if !listener.socket.can_follow(&before.socket) {
+            tracing::warn!(
+                listener = &*listener.name,
+                "reuse-addr, reuse-port and options that were removed keep their old values on {address} until waxseal is \
+                 restarted"
+            );
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.accepting.abort();
+    }
 }
 
 /// Settings whose sockets are all bound, and that change nothing until they are applied.
@@ -95,7 +123,7 @@ impl Server {
         let mut errors = Vec::new();
         for listener in &listeners {
             for address in &listener.bind {
-                if self.running.get(address).is_some_and(|running| running.options == listener.socket) {
+                if self.running.contains_key(address) {
                     continue;
                 }
                 match listen::bind(*address, &listener.socket) {
@@ -124,14 +152,9 @@ impl Server {
         for listener in listeners {
             for address in &listener.bind {
                 let running = match (bound.remove(address), before.remove(address)) {
-                    (Some(sockets), replaced) => {
-                        if let Some(replaced) = replaced {
-                            replaced.accepting.abort();
-                        }
-                        self.run(sockets, &listener)
-                    }
+                    (Some(sockets), _) => self.run(sockets, &listener),
                     (None, Some(running)) => {
-                        running.settings.store(Arc::clone(&listener));
+                        running.change(*address, &listener);
                         running
                     }
                     // Bound twice in one set of settings, which whoever made them has to prevent.
@@ -140,15 +163,14 @@ impl Server {
                 self.running.insert(*address, running);
             }
         }
-        for (_, gone) in before {
-            gone.accepting.abort();
-        }
     }
 
     fn run(&self, sockets: TcpListener, listener: &Arc<Listener>) -> Running {
+        let sockets = Arc::new(sockets);
         let settings = Arc::new(ArcSwap::new(Arc::clone(listener)));
-        let accepting = tokio::spawn(accept(sockets, Arc::clone(&settings), Arc::clone(&self.shared)));
-        Running { options: listener.socket.clone(), settings, accepting }
+        let accepting =
+            tokio::spawn(accept(Arc::clone(&sockets), Arc::clone(&settings), Arc::clone(&self.shared)));
+        Running { sockets, settings, accepting }
     }
 
     /// The addresses in use; with port 0 in the settings, these are still the ones asked for.
@@ -169,9 +191,7 @@ impl Server {
     /// Accepts nothing more, tells every session in the words of its protocol at a moment when it can hear them, and
     /// waits for the last one, at most `grace`. Returns how many had to be cut.
     pub async fn drain(mut self, grace: Duration) -> usize {
-        for (_, running) in self.running.drain() {
-            running.accepting.abort();
-        }
+        self.running.clear();
         self.shared.drainer.run(grace).await
     }
 }

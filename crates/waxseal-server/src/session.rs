@@ -15,8 +15,8 @@ use tokio::sync::SemaphorePermit;
 use tokio::time::{Instant, timeout, timeout_at};
 use waxseal_proto::proxy::{self, ProxyHead};
 use waxseal_proto::{
-    Auth, CleartextStart, ClientLeg, Dialogue, DoorWords, Ended, Farewell, GoAhead, Guard, OpeningError,
-    Outputs, Protocol, StartTls, Step, Taken, farewell,
+    Auth, CleartextStart, ClientLeg, Cut, Dialogue, DoorWords, Drained, Ended, Farewell, GoAhead, Guard,
+    OpeningError, Outputs, Protocol, StartTls, Step, Taken, farewell,
 };
 use waxseal_tls::{Acceptor, Begin, Group, HandshakeError, PlainStream};
 
@@ -33,6 +33,11 @@ use crate::splice::{Splice, SpliceEnd, SpliceReport};
 const DIALOGUE_TIMEOUT: Duration = Duration::from_secs(300);
 /// How long a farewell may take to be written.
 const FAREWELL_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long a client may wait for leave to begin its handshake.
+const HANDSHAKE_PATIENCE: Duration = Duration::from_secs(5);
+/// What is answered at once of that which a client has sent before TLS, in bytes: some answers are fifty times as long
+/// as their questions, and are kept until they are read.
+const MAX_TURN: usize = 4096;
 
 /// Why a client was not let into a handshake.
 const HANDSHAKES_BUSY: &str = "waiting for a handshake to begin, as too many are in progress";
@@ -103,6 +108,8 @@ enum Early {
     Service(#[from] ServiceError),
     #[error("service {service} is not reachable: {why}")]
     Unreachable { service: String, why: Arc<str> },
+    #[error("the service's first words cannot be passed on: {0}")]
+    FirstWords(Cut),
 }
 
 impl Early {
@@ -110,7 +117,7 @@ impl Early {
     fn is_ours(&self) -> bool {
         match self {
             Self::Service(error) => !error.is_about_the_client(),
-            Self::Unreachable { .. } => true,
+            Self::Unreachable { .. } | Self::FirstWords(_) => true,
             _ => false,
         }
     }
@@ -178,9 +185,9 @@ impl Session {
     }
 
     async fn establish(&self, stream: TcpStream, drain: &mut Drain) -> Result<Box<Established>, Early> {
-        let socket = Socket::Tcp(stream);
         match &self.listener.security {
             Security::Clear => {
+                let socket = Socket::Tcp(stream);
                 let client = match (self.listener.protocol, self.shared.challenges.load_full()) {
                     (Protocol::Http, Some(challenges)) => {
                         self.challenge(socket, &**challenges, drain).await?
@@ -188,34 +195,39 @@ impl Session {
                     _ => PlainStream::new(socket, Arc::clone(&self.shared.pool)),
                 };
                 let leg = ClientLeg::Clear { auth: Auth::Pass };
-                self.open(Leg::Plain(client), leg, None, Greeting::Passed).await
+                self.open(Leg::Plain(client), leg, None, Greeting::Passed, drain).await
             }
             Security::Implicit(acceptor) => {
                 let deadline = self.accepted + self.listener.timeout;
-                let leave = (deadline, self.handshake_permit(deadline).await?);
+                let socket = self.first_byte(stream, deadline, drain).await?;
+                let leave = (deadline, self.handshake_permit().await?);
                 let client = self.handshake(acceptor, socket, Begin::FirstByte, leave, drain).await?;
-                self.open(client, ClientLeg::Tls, None, Greeting::Passed).await
+                self.open(client, ClientLeg::Tls, None, Greeting::Passed, drain).await
             }
             Security::StartTls { acceptor, require } => {
                 let starttls = if *require { StartTls::Required } else { StartTls::Optional };
-                let client = PlainStream::new(socket, Arc::clone(&self.shared.pool));
-                match self.talk(client, starttls, drain).await? {
-                    Talked::StartTls(socket, go_ahead, permit) => {
+                let mut client = PlainStream::new(Socket::Tcp(stream), Arc::clone(&self.shared.pool));
+                let talked = self.talk(&mut client, starttls, drain).await?;
+                let (socket, unread) = client.into_parts();
+                match talked {
+                    Talked::StartTls(..) if !unread.is_empty() => Err(self.injection(unread.len())),
+                    Talked::StartTls(drained, permit) => {
                         let leave = (Instant::now() + self.listener.timeout, permit);
-                        let begin = Begin::After(go_ahead.drained);
-                        let client = self.handshake(acceptor, socket, begin, leave, drain).await?;
+                        let client =
+                            self.handshake(acceptor, socket, Begin::After(drained), leave, drain).await?;
                         // RFC 5804 section 2.2: the capabilities again, unasked; elsewhere the client asks anew.
                         let greeting = match self.listener.protocol {
                             Protocol::ManageSieve => Greeting::Passed,
                             _ => Greeting::Swallowed,
                         };
-                        self.open(client, ClientLeg::Tls, None, greeting).await
+                        self.open(client, ClientLeg::Tls, None, greeting, drain).await
                     }
-                    Talked::Open(socket, start) => {
+                    Talked::Open(CleartextStart { hello, unread: mut said }) => {
+                        said.extend(unread);
                         let pool = Arc::clone(&self.shared.pool);
-                        let client = Leg::Plain(PlainStream::with_unread(socket, pool, start.unread));
+                        let client = Leg::Plain(PlainStream::with_unread(socket, pool, said));
                         let leg = ClientLeg::Clear { auth: Auth::Refuse };
-                        self.open(client, leg, start.hello, Greeting::Swallowed).await
+                        self.open(client, leg, hello, Greeting::Swallowed, drain).await
                     }
                 }
             }
@@ -249,22 +261,61 @@ impl Session {
         }
     }
 
+    /// Waits for the client to begin: one that only keeps a connection open is no handshake in progress.
+    async fn first_byte(
+        &self,
+        socket: TcpStream,
+        deadline: Instant,
+        drain: &mut Drain,
+    ) -> Result<Socket, Early> {
+        let mut byte = [0];
+        tokio::select! {
+            biased;
+            () = drain.begun() => Err(Early::ShutDown),
+            heard = timeout_at(deadline, socket.peek(&mut byte)) => match heard {
+                Ok(Ok(0)) => Err(Early::ClientLeft),
+                Ok(Ok(_)) => Ok(Socket::Tcp(socket)),
+                Ok(Err(error)) => Err(error.into()),
+                Err(_) => {
+                    self.shared.tally.handshake_failures.add();
+                    Err(self.cleartext_on_tls(Socket::Tcp(socket), None).await)
+                }
+            },
+        }
+    }
+
     /// The door alone with the client, until TLS is to start or the service is needed.
     async fn talk(
         &self,
-        mut client: PlainStream<Socket>,
+        client: &mut PlainStream<Socket>,
         starttls: StartTls,
         drain: &mut Drain,
     ) -> Result<Talked<'_>, Early> {
-        let begun = Instant::now();
-        let deadline = match starttls {
-            StartTls::Required => begun + self.listener.timeout,
-            StartTls::Optional => begun + DIALOGUE_TIMEOUT,
+        let limit = match starttls {
+            StartTls::Required => self.listener.timeout,
+            StartTls::Optional => DIALOGUE_TIMEOUT,
         };
+        let (words, end) = tokio::select! {
+            biased;
+            () = drain.begun() => (Farewell::ShuttingDown, Early::ShutDown),
+            talked = timeout(limit, self.converse(client, starttls)) => match talked {
+                Ok(talked) => return talked,
+                Err(_) => (Farewell::TimedOut, Early::TimedOut("before TLS")),
+            },
+        };
+        self.say(client, self.farewell(words)).await;
+        Err(end)
+    }
+
+    async fn converse(
+        &self,
+        client: &mut PlainStream<Socket>,
+        starttls: StartTls,
+    ) -> Result<Talked<'_>, Early> {
         let capabilities = match self.listener.service.capabilities().await {
             Ok(capabilities) => capabilities,
             Err(unreachable) => {
-                self.say(&mut client, self.farewell(Farewell::Unreachable)).await;
+                self.say(client, self.farewell(Farewell::Unreachable)).await;
                 let service = self.listener.service.name().to_owned();
                 return Err(Early::Unreachable { service, why: unreachable.0 });
             }
@@ -276,74 +327,62 @@ impl Session {
         let mut out = Vec::new();
         dialogue.greet(&mut out);
         loop {
-            let turn = async {
-                client.write_all(&out).await?;
-                client.flush().await?;
-                client.fill_buf().await.map(<[u8]>::len)
-            };
-            let heard = tokio::select! {
-                heard = timeout_at(deadline, turn) => heard,
-                () = drain.begun() => {
-                    self.say(&mut client, self.farewell(Farewell::ShuttingDown)).await;
-                    return Err(Early::ShutDown);
-                }
-            };
+            client.write_all(&out).await?;
             out.clear();
-            let Ok(heard) = heard else {
-                self.say(&mut client, self.farewell(Farewell::TimedOut)).await;
-                return Err(Early::TimedOut("before TLS"));
-            };
-            if heard? == 0 {
+            let received = client.fill_buf().await?;
+            if received.is_empty() {
                 return Err(Early::ClientLeft);
             }
-            let data = client.fill_buf().await?;
-            let count = data.len();
-            let step = dialogue.receive(data, &mut out);
-            client.consume(count);
+            let (now, later) = received.split_at(received.len().min(MAX_TURN));
+            let mut step = dialogue.receive(now, &mut out);
+            if matches!(step, Step::StartTls(_)) && !later.is_empty() {
+                step = dialogue.receive(later, &mut out);
+            }
+            let taken = now.len();
+            client.consume(taken);
             match step {
                 Step::More => {}
-                Step::StartTls(go_ahead) => return self.begin_tls(client, out, go_ahead, deadline).await,
+                Step::StartTls(go_ahead) => {
+                    client.write_all(&out).await?;
+                    return self.go_ahead(client, go_ahead).await;
+                }
                 Step::Open(start) => {
                     client.write_all(&out).await?;
-                    let (socket, _) = client.into_parts();
-                    return Ok(Talked::Open(socket, start));
+                    return Ok(Talked::Open(start));
                 }
                 Step::Close(ended) => {
-                    self.say(&mut client, out).await;
+                    self.say(client, out).await;
                     return Err(self.ended(ended, dialogue.saw_proxy_header()));
                 }
             }
         }
     }
 
-    /// Says the go-ahead, with the proof in hand that nothing is unread, neither in our buffer nor in the kernel's.
-    async fn begin_tls(
+    /// Says the go-ahead, with the proof in hand that nothing is unread in our buffer, and after a look into the
+    /// kernel's.
+    async fn go_ahead(
         &self,
-        mut client: PlainStream<Socket>,
-        out: Vec<u8>,
+        client: &mut PlainStream<Socket>,
         go_ahead: GoAhead,
-        deadline: Instant,
     ) -> Result<Talked<'_>, Early> {
-        client.write_all(&out).await?;
+        let permit = match self.handshake_permit().await {
+            Ok(permit) => permit,
+            Err(busy) => {
+                self.say(client, self.farewell(Farewell::HandshakesBusy)).await;
+                return Err(busy);
+            }
+        };
         let bytes = unread(client.get_ref());
         if bytes > 0 {
             return Err(self.injection(bytes));
         }
-        let Ok(permit) = self.handshake_permit(deadline).await else {
-            self.say(&mut client, self.farewell(Farewell::HandshakesBusy)).await;
-            return Err(Early::TimedOut(HANDSHAKES_BUSY));
-        };
         client.write_all(&go_ahead.words).await?;
-        client.flush().await?;
-        match client.into_parts() {
-            (socket, unread) if unread.is_empty() => Ok(Talked::StartTls(socket, go_ahead, permit)),
-            (_, unread) => Err(self.injection(unread.len())),
-        }
+        Ok(Talked::StartTls(go_ahead.drained, permit))
     }
 
     /// Leave to run a handshake, as only so many run at once.
-    async fn handshake_permit(&self, deadline: Instant) -> Result<SemaphorePermit<'_>, Early> {
-        match timeout_at(deadline, self.shared.handshakes.acquire()).await {
+    async fn handshake_permit(&self) -> Result<SemaphorePermit<'_>, Early> {
+        match timeout(HANDSHAKE_PATIENCE, self.shared.handshakes.acquire()).await {
             Ok(Ok(permit)) => Ok(permit),
             Ok(Err(_)) | Err(_) => Err(Early::TimedOut(HANDSHAKES_BUSY)),
         }
@@ -359,14 +398,9 @@ impl Session {
     ) -> Result<Leg, Early> {
         let implicit = matches!(begin, Begin::FirstByte);
         let mut handshake = acceptor.begin(socket, begin);
-        let over = async {
-            while drain.phase() != Phase::Over {
-                drain.advanced().await;
-            }
-        };
         let outcome = tokio::select! {
             outcome = timeout_at(deadline, handshake.run()) => outcome,
-            () = over => return Err(Early::ShutDown),
+            () = drain.over() => return Err(Early::ShutDown),
         };
         match outcome {
             Ok(Ok(established)) => {
@@ -393,10 +427,6 @@ impl Session {
             }
             Err(_) => {
                 self.shared.tally.handshake_failures.add();
-                let (socket, received) = handshake.into_io();
-                if implicit && received == 0 {
-                    return Err(self.cleartext_on_tls(socket, None).await);
-                }
                 Err(Early::TimedOut("in the TLS handshake"))
             }
         }
@@ -427,7 +457,12 @@ impl Session {
         leg: ClientLeg,
         hello: Option<Vec<u8>>,
         greeting: Greeting,
+        drain: &mut Drain,
     ) -> Result<Box<Established>, Early> {
+        if drain.phase() != Phase::Running {
+            self.say(&mut client, self.farewell(Farewell::ShuttingDown)).await;
+            return Err(Early::ShutDown);
+        }
         let id = self.id.to_string();
         let caller = Caller {
             source: self.source,
@@ -436,7 +471,11 @@ impl Session {
             hello,
             session: &id,
         };
-        let opened = match self.listener.service.open(caller).await {
+        let opened = tokio::select! {
+            opened = self.listener.service.open(caller) => opened,
+            () = drain.over() => return Err(Early::ShutDown),
+        };
+        let opened = match opened {
             Ok(opened) => opened,
             Err(error) => {
                 self.shared.tally.service_failures.add();
@@ -454,10 +493,13 @@ impl Session {
             guard.service_offers(capabilities);
         }
         let mut queues = Outputs::default();
-        if greeting == Greeting::Passed {
-            feed(&mut guard, &greeted, &mut queues);
+        let shown: &[u8] = if greeting == Greeting::Passed { &greeted } else { &[] };
+        if let Err(cut) =
+            feed(&mut guard, shown, &mut queues).and_then(|()| feed(&mut guard, &unread, &mut queues))
+        {
+            self.say(&mut client, queues.to_client).await;
+            return Err(Early::FirstWords(cut));
         }
-        feed(&mut guard, &unread, &mut queues);
         Ok(Box::new(Established { client, service, guard, queues }))
     }
 
@@ -501,6 +543,7 @@ impl Session {
             SpliceEnd::Client
             | SpliceEnd::ClientTruncated
             | SpliceEnd::Service
+            | SpliceEnd::ServiceTruncated
             | SpliceEnd::ClientLost(_) => Vec::new(),
         }
     }
@@ -556,8 +599,9 @@ impl Session {
 
 /// Where the dialogue has led.
 enum Talked<'a> {
-    StartTls(Socket, GoAhead, SemaphorePermit<'a>),
-    Open(Socket, CleartextStart),
+    /// The go-ahead is said.
+    StartTls(Drained, SemaphorePermit<'a>),
+    Open(CleartextStart),
 }
 
 /// The words in which the service refused this client, where they are an answer in the client's protocol.
@@ -580,7 +624,7 @@ fn own_words(protocol: Protocol, refusal: &OpeningError) -> Option<Vec<u8>> {
 }
 
 /// Gives the guard what the service has said already.
-fn feed(guard: &mut Guard, mut said: &[u8], queues: &mut Outputs) {
+fn feed(guard: &mut Guard, mut said: &[u8], queues: &mut Outputs) -> Result<(), Cut> {
     while !said.is_empty() {
         let taken =
             if guard.is_transparent() { Taken::Pass(said.len()) } else { guard.from_service(said, queues) };
@@ -592,9 +636,11 @@ fn feed(guard: &mut Guard, mut said: &[u8], queues: &mut Outputs) {
             }
             Taken::Took(count) => said = said.get(count..).unwrap_or_default(),
             // Nothing of the client's is pending yet, so there is nothing to wait for.
-            Taken::Wait | Taken::Close(_) => return,
+            Taken::Wait => break,
+            Taken::Close(cut) => return Err(cut),
         }
     }
+    Ok(())
 }
 
 /// How many bytes the kernel holds for us, at least; they are left there.

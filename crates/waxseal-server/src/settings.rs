@@ -77,6 +77,20 @@ pub struct SocketOptions {
     pub nodelay: bool,
 }
 
+impl SocketOptions {
+    /// Whether an open socket with the options `before` can be given these.
+    pub(crate) fn can_follow(&self, before: &Self) -> bool {
+        fn kept<T>(before: Option<T>, now: Option<T>) -> bool {
+            before.is_none() || now.is_some()
+        }
+        (self.reuse_addr, self.reuse_port) == (before.reuse_addr, before.reuse_port)
+            && kept(before.ttl, self.ttl)
+            && kept(before.tos, self.tos)
+            && kept(before.send_buffer_size, self.send_buffer_size)
+            && kept(before.recv_buffer_size, self.recv_buffer_size)
+    }
+}
+
 impl Default for SocketOptions {
     fn default() -> Self {
         Self {

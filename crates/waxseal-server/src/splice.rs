@@ -33,6 +33,8 @@ pub(crate) enum SpliceEnd {
     ClientTruncated,
     /// The service closed, in order.
     Service,
+    /// The service closed TCP without close_notify on an encrypted leg.
+    ServiceTruncated,
     /// The client's connection broke.
     ClientLost(io::Error),
     /// The service's connection broke.
@@ -83,6 +85,13 @@ enum Fault {
     Guard(Cut),
 }
 
+/// What makes the splice look at its time again.
+enum Event {
+    /// One side has ended: there is less time for the other.
+    HalfClosed,
+    End(SpliceEnd),
+}
+
 /// Who spoke last; a service that has spoken and said a whole line awaits nothing from us.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Spoke {
@@ -95,13 +104,32 @@ pub(crate) struct Splice {
     client: Leg,
     service: Leg,
     /// `None` once nothing needs to be looked at any more.
-    guard: Option<Box<Guard>>,
+    guard: Option<Guard>,
     queues: Outputs,
     up: Way,
     down: Way,
     spoke: Spoke,
     first_to_end: Option<SpliceEnd>,
     moved_at: Instant,
+}
+
+/// Writes to `to`; `None` if it would block.
+fn put(cx: &mut Context<'_>, to: &mut Leg, bytes: &[u8]) -> Result<Option<usize>, Fault> {
+    match Pin::new(to).poll_write(cx, bytes) {
+        Poll::Pending => Ok(None),
+        Poll::Ready(Ok(0)) => Err(Fault::Target(io::ErrorKind::WriteZero.into())),
+        Poll::Ready(Ok(written)) => Ok(Some(written)),
+        Poll::Ready(Err(error)) => Err(Fault::Target(error)),
+    }
+}
+
+/// What one round in one direction came to.
+#[derive(Default)]
+struct Moved {
+    /// Whether anything was taken or written.
+    any: bool,
+    /// The last byte written, if nothing was taken from the source since that has not come out yet.
+    last: Option<u8>,
 }
 
 /// Moves bytes in one direction until it would block. `queue` is what the guard wrote for the target.
@@ -115,25 +143,27 @@ fn pump(
     queue: impl Fn(&mut Outputs) -> &mut Vec<u8>,
     queues: &mut Outputs,
     mut judge: impl FnMut(&[u8], &mut Outputs) -> Taken,
-) -> Result<Option<u8>, Fault> {
-    let mut last_byte = None;
+) -> Result<Moved, Fault> {
+    let mut moved = Moved::default();
     loop {
         if way.pass == 0 && !queue(queues).is_empty() {
-            match Pin::new(&mut *to).poll_write(cx, queue(queues)) {
-                Poll::Pending => break,
-                Poll::Ready(Err(error)) => return Err(Fault::Target(error)),
-                Poll::Ready(Ok(written)) => {
-                    last_byte = written.checked_sub(1).and_then(|last| queue(queues).get(last)).copied();
-                    queue(queues).drain(..written);
-                    way.dirty = true;
-                    continue;
-                }
+            let queue = queue(queues);
+            let Some(written) = put(cx, to, queue)? else { break };
+            moved = Moved { any: true, last: queue.get(written - 1).copied() };
+            queue.drain(..written);
+            if queue.is_empty() {
+                // However much it once held, an idle session holds nothing.
+                *queue = Vec::new();
             }
+            way.dirty = true;
+            continue;
         }
         if way.state != WayState::Open {
             break;
         }
-        if way.pass == 0 && (queues.to_client.len() > QUEUE_LIMIT || queues.to_service.len() > QUEUE_LIMIT) {
+        // Only the client can cause more to be said to itself than it reads. The service is always heard: it may
+        // not listen before it is.
+        if way.pass == 0 && queues.to_client.len() > QUEUE_LIMIT {
             break;
         }
         let data = match Pin::new(&mut *from).poll_fill_buf(cx) {
@@ -141,6 +171,7 @@ fn pump(
             Poll::Ready(Err(error)) => return Err(Fault::Source(error)),
             Poll::Ready(Ok([])) => {
                 way.state = WayState::Ended;
+                moved.any = true;
                 continue;
             }
             Poll::Ready(Ok(data)) => data,
@@ -151,51 +182,50 @@ fn pump(
                 Taken::Took(count) => {
                     way.bytes += count as u64;
                     Pin::new(&mut *from).consume(count);
-                    // Something has moved, even if nothing comes out of it yet.
-                    last_byte = last_byte.or(Some(0));
+                    moved = Moved { any: true, last: None };
                     continue;
                 }
                 Taken::Wait => break,
                 Taken::Close(cut) => return Err(Fault::Guard(cut)),
             }
         }
-        let count = way.pass.min(data.len());
-        match Pin::new(&mut *to).poll_write(cx, &data[..count]) {
-            Poll::Pending => break,
-            Poll::Ready(Err(error)) => return Err(Fault::Target(error)),
-            Poll::Ready(Ok(written)) => {
-                last_byte = written.checked_sub(1).and_then(|last| data.get(last)).copied();
-                way.pass -= written;
-                way.bytes += written as u64;
-                way.dirty = true;
-                Pin::new(&mut *from).consume(written);
-            }
-        }
+        let allowed = data.get(..way.pass).unwrap_or(data);
+        let Some(written) = put(cx, to, allowed)? else { break };
+        moved = Moved { any: true, last: allowed.get(written - 1).copied() };
+        way.pass -= written;
+        way.bytes += written as u64;
+        way.dirty = true;
+        Pin::new(&mut *from).consume(written);
     }
-    close_or_flush(cx, to, way, queue(queues).is_empty())?;
-    Ok(last_byte)
+    moved.any |= close_or_flush(cx, to, way, queue(queues).is_empty())?;
+    Ok(moved)
 }
 
-/// Passes a half-close on, or flushes what was written.
-fn close_or_flush(cx: &mut Context<'_>, to: &mut Leg, way: &mut Way, queue_empty: bool) -> Result<(), Fault> {
+/// Passes a half-close on, or flushes what was written. Whether it has passed one on.
+fn close_or_flush(
+    cx: &mut Context<'_>,
+    to: &mut Leg,
+    way: &mut Way,
+    queue_empty: bool,
+) -> Result<bool, Fault> {
     if way.state == WayState::Ended && queue_empty {
-        if let Poll::Ready(done) = Pin::new(&mut *to).poll_shutdown(cx) {
-            way.state = WayState::Closed;
-            way.dirty = false;
+        let Poll::Ready(done) = Pin::new(&mut *to).poll_shutdown(cx) else { return Ok(false) };
+        way.state = WayState::Closed;
+        way.dirty = false;
+        return match done {
             // The target may have closed first; that is its right.
-            done.or_else(
-                |error| if error.kind() == io::ErrorKind::NotConnected { Ok(()) } else { Err(error) },
-            )
-            .map_err(Fault::Target)?;
-        }
-    } else if way.dirty
+            Err(error) if error.kind() != io::ErrorKind::NotConnected => Err(Fault::Target(error)),
+            _ => Ok(true),
+        };
+    }
+    if way.dirty
         && way.state != WayState::Closed
         && let Poll::Ready(done) = Pin::new(&mut *to).poll_flush(cx)
     {
         done.map_err(Fault::Target)?;
         way.dirty = false;
     }
-    Ok(())
+    Ok(false)
 }
 
 impl std::fmt::Display for SpliceEnd {
@@ -204,6 +234,7 @@ impl std::fmt::Display for SpliceEnd {
             Self::Client => f.write_str("client closed"),
             Self::ClientTruncated => f.write_str("client closed without close_notify"),
             Self::Service => f.write_str("service closed"),
+            Self::ServiceTruncated => f.write_str("service closed without close_notify"),
             Self::ClientLost(error) => write!(f, "client lost: {error}"),
             Self::ServiceLost(error) => write!(f, "service lost: {error}"),
             Self::Idle => f.write_str("idle for too long"),
@@ -221,7 +252,7 @@ impl Splice {
 
     /// Joins `client` and `service`. What stands in `queues` is written first.
     pub(crate) fn new(client: Leg, service: Leg, guard: Guard, queues: Outputs) -> Self {
-        let guard = (!guard.is_transparent()).then(|| Box::new(guard));
+        let guard = (!guard.is_transparent()).then_some(guard);
         Self {
             client,
             service,
@@ -243,76 +274,83 @@ impl Splice {
         drain: &mut Drain,
         words: impl Fn(&SpliceEnd) -> Vec<u8>,
     ) -> SpliceReport {
-        let timer = tokio::time::sleep_until(self.moved_at + idle);
+        let timer = tokio::time::sleep(idle);
         tokio::pin!(timer);
         let end = loop {
+            match self.look_again(idle, drain.phase()) {
+                Ok(at) => timer.as_mut().reset(at),
+                Err(end) => break end,
+            }
             tokio::select! {
                 biased;
-                end = std::future::poll_fn(|cx| self.poll(cx)) => break end,
-                () = drain.advanced() => timer.as_mut().reset(Instant::now() + RESTING),
-                () = &mut timer => match self.on_timer(idle, drain.phase()) {
-                    Ok(next) => timer.as_mut().reset(next),
-                    Err(end) => break end,
-                },
+                event = std::future::poll_fn(|cx| self.poll(cx)) => if let Event::End(end) = event { break end },
+                // A session that is always busy has used up the task's budget by now, and is to hear of the end all
+                // the same.
+                () = tokio::task::unconstrained(drain.advanced()) => {}
+                () = &mut timer => {}
             }
-            if drain.phase() == Phase::Over {
-                break SpliceEnd::ShutDown;
+        };
+        // What happens to one side after the other has ended is no news.
+        let end = match end {
+            SpliceEnd::Idle | SpliceEnd::ClientLost(_) | SpliceEnd::ServiceLost(_) => {
+                self.first_to_end.take().unwrap_or(end)
             }
+            end => end,
         };
         self.finish(&end, words).await;
         SpliceReport { up: self.up.bytes, down: self.down.bytes, end }
     }
 
-    /// When to look again, or why to end.
-    fn on_timer(&self, idle: Duration, phase: Phase) -> Result<Instant, SpliceEnd> {
-        let half_closed = self.up.state != WayState::Open || self.down.state != WayState::Open;
-        let idle = if half_closed { idle.min(HALF_CLOSED) } else { idle };
-        if self.moved_at.elapsed() >= idle {
-            return Err(SpliceEnd::Idle);
-        }
-        if phase == Phase::Running {
-            return Ok(self.moved_at + idle);
-        }
-        if self.is_at_rest() && self.moved_at.elapsed() >= RESTING {
+    /// When to look again if nothing happens, or why to end.
+    fn look_again(&self, idle: Duration, phase: Phase) -> Result<Instant, SpliceEnd> {
+        let idle = if self.first_to_end.is_some() { idle.min(HALF_CLOSED) } else { idle };
+        let silent = self.moved_at.elapsed();
+        let rests = phase == Phase::Draining && silent >= RESTING && self.is_at_rest();
+        if rests || phase == Phase::Over {
             return Err(SpliceEnd::ShutDown);
         }
-        Ok(Instant::now() + RESTING)
+        if silent >= idle {
+            return Err(SpliceEnd::Idle);
+        }
+        let at = self.moved_at + idle;
+        Ok(if phase == Phase::Running { at } else { at.min(Instant::now() + RESTING) })
     }
 
     /// Whether a line of ours would stand between two of the service's, and not inside a message or a literal.
     fn is_at_rest(&self) -> bool {
         self.spoke == Spoke::Service { whole_line: true }
             && self.down.pass == 0
+            && !self.down.dirty
             && self.queues.to_client.is_empty()
             && self.queues.to_service.is_empty()
     }
 
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<SpliceEnd> {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Event> {
         loop {
-            let before = (self.up.bytes, self.down.bytes, self.up.state, self.down.state);
-            if let Err(end) = self.pump_up(cx).and_then(|()| self.pump_down(cx)) {
-                return Poll::Ready(end);
+            let moved = match self.pump_up(cx).and_then(|up| Ok(up | self.pump_down(cx)?)) {
+                Ok(moved) => moved,
+                Err(end) => return Poll::Ready(Event::End(end)),
+            };
+            if self.guard.as_ref().is_some_and(Guard::is_transparent) {
+                self.guard = None;
             }
-            if before != (self.up.bytes, self.down.bytes, self.up.state, self.down.state) {
+            if moved {
                 self.moved_at = Instant::now();
-                self.note_first_end();
+                if self.note_first_end() {
+                    return Poll::Ready(Event::HalfClosed);
+                }
                 continue;
             }
-            if self.guard.as_ref().is_some_and(|guard| guard.is_transparent())
-                && self.queues.to_client.is_empty()
-                && self.queues.to_service.is_empty()
-            {
-                self.guard = None;
-                self.queues = Outputs::default();
-            }
             if self.up.state == WayState::Closed && self.down.state == WayState::Closed {
-                return Poll::Ready(self.first_to_end.take().unwrap_or(SpliceEnd::Service));
+                let end = self.first_to_end.take().unwrap_or(SpliceEnd::Service);
+                return Poll::Ready(Event::End(end));
             }
             return Poll::Pending;
         }
     }
 
-    fn pump_up(&mut self, cx: &mut Context<'_>) -> Result<(), SpliceEnd> {
+    /// Moves what the client says. Whether anything has moved.
+    fn pump_up(&mut self, cx: &mut Context<'_>) -> Result<bool, SpliceEnd> {
         let guard = &mut self.guard;
         let moved = pump(
             cx,
@@ -327,24 +365,29 @@ impl Splice {
             },
         );
         match moved {
-            Ok(None) => Ok(()),
-            Ok(Some(_)) => {
-                self.spoke = Spoke::Client;
-                Ok(())
+            Ok(moved) => {
+                if moved.any {
+                    self.spoke = Spoke::Client;
+                }
+                Ok(moved.any)
             }
             Err(Fault::Source(error)) => Err(SpliceEnd::ClientLost(error)),
             Err(Fault::Guard(cut)) => Err(SpliceEnd::Cut(cut)),
             // The service has closed its ears, and may have said why: what it said is still read.
             Err(Fault::Target(_)) => {
+                if self.up.state == WayState::Open {
+                    self.first_to_end.get_or_insert(SpliceEnd::Service);
+                }
                 self.up.state = WayState::Closed;
                 self.up.pass = 0;
-                self.queues.to_service.clear();
-                Ok(())
+                self.queues.to_service = Vec::new();
+                Ok(true)
             }
         }
     }
 
-    fn pump_down(&mut self, cx: &mut Context<'_>) -> Result<(), SpliceEnd> {
+    /// Moves what the service says. Whether anything has moved.
+    fn pump_down(&mut self, cx: &mut Context<'_>) -> Result<bool, SpliceEnd> {
         let guard = &mut self.guard;
         let moved = pump(
             cx,
@@ -359,10 +402,11 @@ impl Splice {
             },
         );
         match moved {
-            Ok(None) => Ok(()),
-            Ok(Some(last)) => {
-                self.spoke = Spoke::Service { whole_line: last == b'\n' };
-                Ok(())
+            Ok(moved) => {
+                if moved.any {
+                    self.spoke = Spoke::Service { whole_line: moved.last == Some(b'\n') };
+                }
+                Ok(moved.any)
             }
             Err(Fault::Source(error)) => Err(SpliceEnd::ServiceLost(error)),
             Err(Fault::Guard(cut)) => Err(SpliceEnd::Cut(cut)),
@@ -370,17 +414,19 @@ impl Splice {
         }
     }
 
-    fn note_first_end(&mut self) {
+    /// Remembers who ended first. Whether that is new.
+    fn note_first_end(&mut self) -> bool {
         if self.first_to_end.is_some() {
-            return;
+            return false;
         }
-        self.first_to_end = if self.up.state == WayState::Ended || self.up.state == WayState::Closed {
+        self.first_to_end = if self.up.state != WayState::Open {
             Some(if self.client.was_truncated() { SpliceEnd::ClientTruncated } else { SpliceEnd::Client })
         } else if self.down.state != WayState::Open {
-            Some(SpliceEnd::Service)
+            Some(if self.service.was_truncated() { SpliceEnd::ServiceTruncated } else { SpliceEnd::Service })
         } else {
             None
         };
+        self.first_to_end.is_some()
     }
 
     /// The last words, and an orderly close towards both.
@@ -391,7 +437,8 @@ impl Splice {
             SpliceEnd::Client
             | SpliceEnd::ClientTruncated
             | SpliceEnd::Service
-            | SpliceEnd::ClientLost(_) => return,
+            | SpliceEnd::ServiceTruncated
+            | SpliceEnd::ClientLost(_) => false,
         };
         let mut last = std::mem::take(&mut self.queues.to_client);
         if speak {
@@ -399,10 +446,10 @@ impl Splice {
         }
         let _ = tokio::time::timeout(LAST_WORDS, async {
             if self.down.state == WayState::Open && self.down.pass == 0 {
-                self.client.write_all(&last).await?;
+                let _ = self.client.write_all(&last).await;
             }
-            self.client.shutdown().await?;
-            self.service.shutdown().await
+            let _ = self.client.shutdown().await;
+            let _ = self.service.shutdown().await;
         })
         .await;
     }

@@ -1,16 +1,17 @@
 //! Whole sessions over loopback, with a service that lives in the test.
 
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream, UnixStream};
-use tokio::time::timeout;
+use tokio::net::{TcpListener, TcpSocket, TcpStream, UnixStream};
+use tokio::time::{Instant, timeout};
 use waxseal_proto::{Capabilities, Protocol};
 use waxseal_server::service::{
-    Caller, Opened, Promise, Relay, RelayContext, Resolver, Service, ServiceError, Unreachable,
+    Caller, Opened, Promise, Relay, RelayContext, Resolver, Service, ServiceError, Severity, Unreachable,
+    diagnose,
 };
 use waxseal_server::{
     Address, Forwarding, Leg, LegSecurity, Listener, Security, Server, Socket, SocketOptions, Upstream,
@@ -425,4 +426,161 @@ async fn a_banned_client_hears_the_services_words_and_the_next_client_is_served(
     banning.store(false, Ordering::SeqCst);
     let mut next = TcpStream::connect(door.address).await.unwrap();
     assert_eq!(ask(&mut next, "", "\r\n").await, "220 behind.example\r\n");
+}
+
+/// A client whose kernel takes next to nothing that it does not read.
+async fn deaf_client(address: SocketAddr) -> TcpStream {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(2048).unwrap();
+    socket.connect(address).await.unwrap()
+}
+
+async fn no_session_is_left(server: &Server) {
+    let gone = async {
+        while server.live_sessions() > 0 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    timeout(PATIENCE, gone).await.expect("the session ends");
+}
+
+#[tokio::test]
+async fn a_client_that_asks_much_and_reads_nothing_does_not_keep_its_place() {
+    let door = door(starttls(), Arc::new(Parrot::default()), |listener| {
+        listener.timeout = Duration::from_millis(500);
+        listener.security = Security::StartTls { acceptor: acceptor(Protocol::Smtp), require: true };
+        listener.socket.send_buffer_size = Some(2048);
+    })
+    .await;
+    let mut client = deaf_client(door.address).await;
+    client.write_all(format!("{}STARTTLS\r\n", "EHLO c\r\n".repeat(4000)).as_bytes()).await.unwrap();
+    while door.server.live_sessions() == 0 {
+        tokio::task::yield_now().await;
+    }
+    no_session_is_left(&door.server).await;
+}
+
+#[tokio::test]
+async fn a_client_that_says_nothing_on_an_implicit_port_does_not_hold_up_a_shutdown() {
+    let door = door(Security::Implicit(acceptor(Protocol::Smtp)), Arc::new(Parrot::default()), |_| {}).await;
+    let mut silent = TcpStream::connect(door.address).await.unwrap();
+    while door.server.live_sessions() == 0 {
+        tokio::task::yield_now().await;
+    }
+    let begun = Instant::now();
+    assert_eq!(door.server.drain(Duration::from_secs(4)).await, 0);
+    assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
+    assert_eq!(rest(&mut silent).await, "");
+}
+
+#[tokio::test]
+async fn a_client_that_leaves_an_implicit_port_without_a_word_is_no_failed_handshake() {
+    let door = door(Security::Implicit(acceptor(Protocol::Smtp)), Arc::new(Parrot::default()), |_| {}).await;
+    drop(TcpStream::connect(door.address).await.unwrap());
+    while door.server.tally().connections.get() == 0 || door.server.live_sessions() > 0 {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert_eq!(door.server.tally().handshake_failures.get(), 0);
+}
+
+#[tokio::test]
+async fn what_stands_far_behind_starttls_is_an_injection_too() {
+    let door = door(starttls(), Arc::new(Parrot::default()), |_| {}).await;
+    let mut client = TcpStream::connect(door.address).await.unwrap();
+    ask(&mut client, "", "\r\n").await;
+    let much = "NOOP\r\n".repeat(1000);
+    client.write_all(format!("{much}STARTTLS\r\n{much}").as_bytes()).await.unwrap();
+    let heard = rest(&mut client).await;
+    assert!(!heard.contains("220"), "no go-ahead");
+    assert_eq!(door.server.tally().injections.get(), 1);
+}
+
+#[tokio::test]
+async fn much_in_cleartext_is_handed_on_whole() {
+    let parrot = Arc::new(Parrot::default());
+    let door = door(starttls(), parrot.clone(), |_| {}).await;
+    let mut client = TcpStream::connect(door.address).await.unwrap();
+    ask(&mut client, "", "\r\n").await;
+    let commands = format!("MAIL FROM:<a@example>\r\n{}", "RCPT TO:<b@example>\r\n".repeat(500));
+    let before = "NOOP\r\n".repeat(500);
+    let (mut client_in, mut client_out) = client.split();
+    let all = format!("{before}{commands}");
+    let sending = client_out.write_all(all.as_bytes());
+    let hearing = async {
+        let mut answers = vec![0; "250 heard\r\n".len() * 501];
+        while parrot.heard.lock().unwrap().len() < commands.len() {
+            let _ = timeout(Duration::from_millis(20), client_in.read(&mut answers)).await;
+        }
+    };
+    let (sent, heard) = tokio::join!(sending, timeout(PATIENCE, hearing));
+    sent.unwrap();
+    heard.expect("everything reaches the service");
+    assert!(*parrot.heard.lock().unwrap() == commands.as_bytes());
+}
+
+#[tokio::test]
+async fn a_reload_changes_the_options_of_an_open_port() {
+    let mut door = door(starttls(), Arc::new(Parrot::default()), |_| {}).await;
+    let mut changed = door.listener.clone();
+    changed.socket.backlog = 16;
+    changed.socket.ttl = Some(42);
+    changed.hostname = "other.example".into();
+    let prepared = door.server.prepare(vec![changed]).map_err(|errors| errors[0].to_string()).unwrap();
+    door.server.apply(prepared);
+    let mut client = TcpStream::connect(door.address).await.unwrap();
+    assert!(ask(&mut client, "", "\r\n").await.starts_with("220 other.example"));
+}
+
+#[tokio::test]
+async fn an_address_that_is_lost_is_not_tried_by_every_client() {
+    let first = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = first.local_addr().unwrap();
+    let dials = Arc::new(AtomicUsize::new(0));
+    let (dialled, failing) = (Arc::clone(&dials), Arc::new(AtomicBool::new(false)));
+    let fails = Arc::clone(&failing);
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = first.accept().await {
+            if fails.load(Ordering::SeqCst) {
+                dialled.fetch_add(1, Ordering::SeqCst);
+                continue;
+            }
+            tokio::spawn(async move {
+                let mut buffer = [0; 64];
+                stream.write_all(b"220 first\r\n").await.unwrap();
+                let _ = stream.read(&mut buffer).await;
+                let _ = stream.write_all(b"250 first\r\n").await;
+                let _ = stream.read(&mut buffer).await;
+            });
+        }
+    });
+    let second = smtp_server(Arc::default()).await;
+    let door = door(Security::Clear, relay(vec![address, second]), |_| {}).await;
+    let mut client = TcpStream::connect(door.address).await.unwrap();
+    assert_eq!(ask(&mut client, "", "\r\n").await, "220 first\r\n");
+    failing.store(true, Ordering::SeqCst);
+    for _ in 0..100 {
+        let mut client = TcpStream::connect(door.address).await.unwrap();
+        assert_eq!(ask(&mut client, "", "\r\n").await, "220 behind.example\r\n");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let dials = dials.load(Ordering::SeqCst);
+    assert!(dials < 60, "{dials} dials of an address that has failed, where the other one serves");
+}
+
+#[tokio::test]
+async fn a_service_that_does_not_take_an_introduction_is_found_out_before_any_client_comes() {
+    let alive = smtp_server(Arc::default()).await;
+    let context =
+        RelayContext { hostname: "mail.example".into(), resolver: Resolver::System, pool: Pool::new(8) };
+    let upstream = Upstream {
+        name: "behind".into(),
+        addresses: vec![Address::Tcp { host: alive.ip().to_string(), port: alive.port() }],
+        forwarding: Forwarding::Xclient,
+        leg: LegSecurity::None,
+        server_name: None,
+        trust: Trust::System,
+    };
+    let findings = diagnose(context, &upstream, Protocol::Smtp).await;
+    assert_eq!(findings[0].severity, Severity::Error, "{findings:?}");
+    assert!(findings[0].text.contains("smtpd_authorized_xclient_hosts"), "{findings:?}");
 }

@@ -16,11 +16,12 @@ use crate::facts::Matched;
 use crate::handshake::{Begin, Handshake, alert};
 use crate::hello::Hello;
 use crate::identity::Identity;
-use crate::policy::{Group, Policy};
+use crate::policy::Policy;
 use crate::pool::Pool;
 use crate::session::Session;
 use crate::set::{CertificateSet, normal_name};
 use crate::store::CertificateStore;
+use crate::suite::Group;
 use crate::tickets::{BoundTickets, TicketKeys};
 use crate::transport::Transport;
 
@@ -133,6 +134,11 @@ impl Acceptor {
         if self.offers_only_others(hello) {
             let why = Why::Error(rustls::Error::NoApplicationProtocol);
             return Err(Refusal { alert: alert::NO_APPLICATION_PROTOCOL, why });
+        }
+        if hello.is_some_and(Hello::is_too_old) {
+            // The library would miss an extension that such a client cannot know, and say so in its alert.
+            let why = Why::Error(rustls::PeerIncompatible::Tls12NotOffered.into());
+            return Err(Refusal { alert: alert::PROTOCOL_VERSION, why });
         }
         let configs = self.configs();
         let sni = hello.and_then(|hello| hello.sni.as_deref()).map(normal_name);

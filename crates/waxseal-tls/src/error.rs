@@ -15,7 +15,7 @@ pub enum HandshakeError {
         first: Vec<u8>,
     },
     /// The peer closed the connection in mid-handshake.
-    #[error("the peer closed the connection after {received} bytes of its handshake")]
+    #[error("the peer closed the connection {}", describe_end(*received))]
     Closed {
         /// Bytes received from the peer.
         received: usize,
@@ -26,7 +26,8 @@ pub enum HandshakeError {
     /// Nothing both sides accept, or a violation of the protocol. An alert was sent.
     #[error("{explanation}")]
     Refused {
-        /// A stable label for counters.
+        /// A stable label for counters: `version`, `suite`, `group`, `signature` or `alpn` where nothing is in common;
+        /// `alert` where the peer gave up; `garbage`, `too_long`, `misbehaved`, `decrypt`, `incompatible`; `internal`.
         why: &'static str,
         /// What the client offered and what is allowed, in plain words.
         explanation: String,
@@ -73,6 +74,13 @@ impl HandshakeError {
             offered: None,
             source: rustls::Error::PeerSentOversizedRecord,
         }
+    }
+}
+
+fn describe_end(received: usize) -> String {
+    match received {
+        0 => "before it said anything".into(),
+        bytes => format!("in the middle of its handshake, after {bytes} bytes"),
     }
 }
 

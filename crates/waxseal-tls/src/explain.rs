@@ -5,7 +5,8 @@ use waxseal_proto::Protocol;
 
 use crate::error::HandshakeError;
 use crate::hello::Hello;
-use crate::policy::{Policy, Suite, Version};
+use crate::policy::Policy;
+use crate::suite::{Suite, Version};
 
 /// The most items of a client's list that are written out.
 const MAX_LISTED: usize = 12;
@@ -34,61 +35,47 @@ fn incompatibility(
     protocol: Protocol,
 ) -> Option<(&'static str, String)> {
     use PeerIncompatible as P;
-    let too_old = hello.versions.iter().all(|&version| version < TLS12);
     let (why, offered, allowed) = match error {
-        Error::NoApplicationProtocol => {
-            let offered = hello.alpn.iter().flatten().map(|name| quoted(name));
-            let allowed = match protocol.alpn() {
-                Some(name) => format!("takes {} or none", quoted(name)),
-                None => format!("({protocol}) takes none"),
-            };
-            return Some((
-                "alpn",
-                format!("the client wants to speak {}; this listener {allowed}", list(offered)),
-            ));
-        }
+        Error::NoApplicationProtocol => return Some(("alpn", other_protocols(hello, protocol))),
         Error::PeerIncompatible(
-            P::Tls12NotOffered
-            | P::Tls12NotOfferedOrEnabled
-            | P::Tls13RequiredForQuic
-            | P::SupportedVersionsExtensionRequired,
-        ) => ("version", versions(hello), policy.versions().iter().map(|v| v.name()).collect()),
-        // TLS 1.1 and older have no such extension.
-        Error::PeerIncompatible(P::SignatureAlgorithmsExtensionRequired) if too_old => {
-            ("version", versions(hello), policy.versions().iter().map(|v| v.name()).collect())
+            P::Tls12NotOffered | P::Tls12NotOfferedOrEnabled | P::SupportedVersionsExtensionRequired,
+        ) => ("version", versions(hello), policy.versions().iter().map(|v| v.name()).collect::<Vec<_>>()),
+        Error::PeerIncompatible(P::NoCipherSuitesInCommon) => match missing_kind(hello, policy) {
+            Some(words) => return Some(("suite", words)),
+            None => ("suite", suites(hello), policy.suites().iter().map(|s| s.name()).collect()),
+        },
+        Error::PeerIncompatible(P::NoKxGroupsInCommon | P::NamedGroupsExtensionRequired) => {
+            let name = |number| NamedGroup::from(number).as_str().map(str::to_uppercase);
+            let offered = list(named(&hello.groups, "group", name));
+            ("group", offered, policy.groups().iter().map(|g| g.name()).collect())
         }
-        Error::PeerIncompatible(P::NoCipherSuitesInCommon) => {
-            ("suite", list(suites(hello)), policy.suites().iter().map(|s| s.name()).collect::<Vec<_>>())
-        }
-        Error::PeerIncompatible(
-            P::NoKxGroupsInCommon | P::NamedGroupsExtensionRequired | P::NoEcPointFormatsInCommon,
-        ) => {
-            let groups = list(hello.groups.iter().filter(|&&g| !is_grease(g)).map(|&g| {
-                let group = NamedGroup::from(g);
-                group.as_str().map_or_else(|| format!("group 0x{g:04x}"), str::to_uppercase)
-            }));
-            ("group", groups, policy.groups().iter().map(|g| g.name()).collect())
-        }
-        Error::PeerIncompatible(
-            P::NoSignatureSchemesInCommon
-            | P::SignatureAlgorithmsExtensionRequired
-            | P::NoCertificateRequestSignatureSchemesInCommon,
-        ) => {
-            let schemes = list(hello.schemes.iter().filter(|&&s| !is_grease(s)).map(|&s| {
-                let scheme = SignatureScheme::from(s);
-                scheme.as_str().map_or_else(|| format!("scheme 0x{s:04x}"), str::to_owned)
-            }));
-            return Some((
-                "signature",
-                format!(
-                    "the client takes no signature that our certificates' keys can make; it takes {schemes}"
-                ),
-            ));
+        Error::PeerIncompatible(P::NoSignatureSchemesInCommon | P::SignatureAlgorithmsExtensionRequired) => {
+            let name = |number| SignatureScheme::from(number).as_str().map(str::to_owned);
+            let offered = list(named(&hello.schemes, "scheme", name));
+            let words =
+                format!("the client takes no signature of our certificates' keys; it takes {offered}");
+            return Some(("signature", words));
         }
         _ => return None,
     };
     let allowed = allowed.join(", ");
     Some((why, format!("the client offers {offered}; this listener allows {allowed}")))
+}
+
+fn other_protocols(hello: &Hello, protocol: Protocol) -> String {
+    let offered = list(hello.alpn.iter().flatten().map(|name| quoted(name)));
+    let allowed = match protocol.alpn() {
+        Some(name) => format!("takes {} or none", quoted(name)),
+        None => format!("({protocol}) takes none"),
+    };
+    format!("the client wants to speak {offered}; this listener {allowed}")
+}
+
+/// A suite is in common, but belongs to another kind of key than the certificates'.
+fn missing_kind(hello: &Hello, policy: &Policy) -> Option<String> {
+    let suite = policy.suites().iter().find(|suite| hello.suites.contains(&suite.id().into()))?;
+    let kind = if suite.takes_rsa() { "an RSA" } else { "an ECDSA" };
+    Some(format!("the client could use {suite}, but there is no certificate with {kind} key for it"))
 }
 
 /// The label and the words for everything else; `peer` is "client" or "service".
@@ -152,15 +139,22 @@ fn version_name(version: u16) -> String {
     }
 }
 
-fn suites(hello: &Hello) -> impl Iterator<Item = String> {
+fn suites(hello: &Hello) -> String {
     const FALLBACK_SCSV: u16 = 0x5600;
     const RENEGOTIATION_SCSV: u16 = 0x00ff;
-    let signals = [FALLBACK_SCSV, RENEGOTIATION_SCSV];
-    hello.suites.iter().filter(move |suite| !is_grease(**suite) && !signals.contains(suite)).map(|&number| {
+    let mut numbers = hello.suites.clone();
+    numbers.retain(|number| ![FALLBACK_SCSV, RENEGOTIATION_SCSV].contains(number));
+    let name = |number| {
         let suite = CipherSuite::from(number);
-        let known = Suite::by_id(suite).map(Suite::name).or_else(|| suite.as_str());
-        known.map_or_else(|| format!("suite 0x{number:04x}"), str::to_owned)
-    })
+        Suite::by_id(suite).map(Suite::name).or_else(|| suite.as_str()).map(str::to_owned)
+    };
+    list(named(&numbers, "suite", name))
+}
+
+/// The names of numbers, and the numbers of those without.
+fn named(numbers: &[u16], kind: &str, name: impl Fn(u16) -> Option<String>) -> impl Iterator<Item = String> {
+    let real = numbers.iter().copied().filter(|&number| !is_grease(number));
+    real.map(move |number| name(number).unwrap_or_else(|| format!("{kind} 0x{number:04x}")))
 }
 
 /// RFC 8701: values that clients send to see whether servers ignore them.

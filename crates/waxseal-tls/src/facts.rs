@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use crate::policy::{Group, Suite, Version};
+use crate::suite::{Group, Suite, Version};
 
 /// What a handshake agreed on.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -14,10 +14,10 @@ use crate::connector::Connector;
 use crate::error::HandshakeError;
 use crate::facts::Facts;
 use crate::hello::{Hello, HelloReader, Reading};
-use crate::policy::{Group, Suite, Version};
 use crate::pool::{Pool, Window};
 use crate::session::{Session, Step, Wish};
 use crate::stream::{Remains, TlsStream};
+use crate::suite::{Group, Suite, Version};
 use crate::transport::Transport;
 
 /// Where in the connection TLS begins.
@@ -292,6 +292,7 @@ struct Standing {
 /// Alert numbers of RFC 8446 section 6, where no session exists that could make them.
 pub(crate) mod alert {
     pub(crate) const DECODE_ERROR: u8 = 50;
+    pub(crate) const PROTOCOL_VERSION: u8 = 70;
     pub(crate) const INTERNAL_ERROR: u8 = 80;
     pub(crate) const NO_APPLICATION_PROTOCOL: u8 = 120;
 }

@@ -4,8 +4,8 @@
 //! told of in plain words. So the ClientHello is read here first, leniently; the library reads the same bytes
 //! afterwards and is the only judge of whether they are right.
 
-use crate::policy::Version;
 use crate::pool::MAX_FRAGMENT;
+use crate::suite::Version;
 
 /// The longest ClientHello that is read, in bytes and with its record headers. The library reads no handshake message
 /// beyond 65,535 bytes either.
@@ -14,6 +14,9 @@ pub(crate) const MAX_HELLO: usize = 72 * 1024;
 const MAX_MESSAGE: usize = 0xffff;
 const RECORD_HEADER: usize = 5;
 const MESSAGE_HEADER: usize = 4;
+/// The longest host name, RFC 1035 section 2.3.4.
+const MAX_NAME: usize = 255;
+
 const HANDSHAKE_RECORD: u8 = 22;
 const CLIENT_HELLO: u8 = 1;
 
@@ -21,7 +24,7 @@ const CLIENT_HELLO: u8 = 1;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Hello {
-    /// The host named, as sent.
+    /// The host named, as sent; `None` also if it is not printable ASCII.
     pub sni: Option<String>,
     /// Protocol versions offered, in the client's order.
     pub versions: Vec<u16>,
@@ -44,6 +47,11 @@ impl Hello {
             Reading::Whole(hello) => Some(*hello),
             _ => None,
         }
+    }
+
+    /// Whether the client knows nothing newer than TLS 1.1.
+    pub fn is_too_old(&self) -> bool {
+        self.versions.iter().all(|&version| version < 0x0303)
     }
 
     /// Whether the client takes that version.
@@ -190,7 +198,10 @@ fn read_extension(hello: &mut Hello, kind: u16, mut content: Fields<'_>) -> Opti
         SERVER_NAME => {
             let mut list = content.long()?;
             if list.byte()? == HOST_NAME {
-                hello.sni = Some(String::from_utf8(list.long()?.0.to_vec()).ok()?);
+                let name = str::from_utf8(list.long()?.0).ok()?;
+                // It goes into logs. What is not even printable is no host name.
+                let is_printable = name.bytes().all(|byte| byte.is_ascii_graphic());
+                hello.sni = (is_printable && name.len() <= MAX_NAME).then(|| name.to_owned());
             }
         }
         SUPPORTED_GROUPS => hello.groups = content.long()?.numbers(),
@@ -276,7 +287,7 @@ mod tests {
     #[test]
     fn an_extension_that_cannot_be_read_counts_as_absent() {
         for broken in
-            [b"".as_slice(), b"\x00", b"\x00\x09\x00\x00\x06mx.de", b"\x00\x03\x00\x00\xff", b"\xff\xff"]
+            [b"".as_slice(), b"\x00", b"\x00\x09\x00\x00\x06mx.de", b"\x00\x04\x00\x00\x01\n", b"\xff\xff"]
         {
             for kind in [0, 10, 13, 16, 43] {
                 let hello = Hello::from_records(&records(&[extension(kind, broken)], 4096)).unwrap();

@@ -11,10 +11,13 @@ use x509_parser::prelude::{FromDer, GeneralName, SubjectPublicKeyInfo, X509Certi
 
 use crate::acceptor::unix_now;
 use crate::chain::{self, Parsed};
+use crate::date::date;
 use crate::hello::Hello;
+use crate::key_kind::KeyKind;
 use crate::pem_text;
-use crate::policy::{Policy, Suite, Version};
+use crate::policy::Policy;
 use crate::set::normal_name;
+use crate::suite::{Suite, Version};
 
 const DAY: i64 = 24 * 60 * 60;
 
@@ -33,30 +36,6 @@ pub struct Identity {
     serial: String,
     fingerprint: [u8; 32],
     certified: Arc<CertifiedKey>,
-}
-
-/// The kind and size of a key.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum KeyKind {
-    /// RSA with a modulus of that many bits.
-    Rsa(usize),
-    /// ECDSA on a NIST curve: `P-256`, `P-384` or `P-521`.
-    Ecdsa(&'static str),
-    /// Ed25519.
-    Ed25519,
-    /// Something else, by its object identifier.
-    Other(String),
-}
-
-impl fmt::Display for KeyKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Rsa(bits) => write!(f, "RSA {bits}"),
-            Self::Ecdsa(curve) => write!(f, "ECDSA {curve}"),
-            Self::Ed25519 => f.write_str("Ed25519"),
-            Self::Other(oid) => write!(f, "a key of type {oid}"),
-        }
-    }
 }
 
 /// What is odd about an identity that can be served all the same.
@@ -198,7 +177,7 @@ impl Identity {
             names,
             not_before: validity.not_before.timestamp(),
             not_after: validity.not_after.timestamp(),
-            key_kind: key_kind(certificate.public_key()),
+            key_kind: KeyKind::of(certificate.public_key()),
             issuer: chain::display_name(certificate.issuer()),
             serial: hex(certificate.raw_serial()),
             fingerprint: sha256(leaf.der),
@@ -358,32 +337,14 @@ fn address(bytes: &[u8]) -> Option<IpAddr> {
 fn mismatch(parsed: &[Parsed<'_>], public: &SubjectPublicKeyInfoDer<'_>) -> IdentityError {
     let unknown = || KeyKind::Other("unknown".into());
     IdentityError::Mismatch {
-        certificate: parsed.first().map_or_else(unknown, |first| key_kind(first.certificate.public_key())),
-        key: SubjectPublicKeyInfo::from_der(public).map_or_else(|_| unknown(), |(_, key)| key_kind(&key)),
+        certificate: parsed.first().map_or_else(unknown, |first| KeyKind::of(first.certificate.public_key())),
+        key: SubjectPublicKeyInfo::from_der(public).map_or_else(|_| unknown(), |(_, key)| KeyKind::of(&key)),
     }
 }
 
 fn kinds_in_brackets(parsed: &[Parsed<'_>]) -> String {
-    let first = parsed.first().map(|first| key_kind(first.certificate.public_key()));
+    let first = parsed.first().map(|first| KeyKind::of(first.certificate.public_key()));
     first.map(|kind| format!(" (the certificate's key is {kind})")).unwrap_or_default()
-}
-
-pub(crate) fn key_kind(key: &SubjectPublicKeyInfo<'_>) -> KeyKind {
-    let oid = key.algorithm.algorithm.to_id_string();
-    match oid.as_str() {
-        "1.2.840.113549.1.1.1" => KeyKind::Rsa(key.parsed().map(|key| key.key_size()).unwrap_or_default()),
-        "1.3.101.112" => KeyKind::Ed25519,
-        "1.2.840.10045.2.1" => {
-            let curve = key.algorithm.parameters.as_ref().and_then(|any| any.as_oid().ok());
-            match curve.map(|curve| curve.to_id_string()).as_deref() {
-                Some("1.2.840.10045.3.1.7") => KeyKind::Ecdsa("P-256"),
-                Some("1.3.132.0.34") => KeyKind::Ecdsa("P-384"),
-                Some("1.3.132.0.35") => KeyKind::Ecdsa("P-521"),
-                other => KeyKind::Other(other.unwrap_or(&oid).to_owned()),
-            }
-        }
-        _ => KeyKind::Other(oid),
-    }
 }
 
 pub(crate) fn sha256(bytes: &[u8]) -> [u8; 32] {
@@ -394,21 +355,6 @@ pub(crate) fn sha256(bytes: &[u8]) -> [u8; 32] {
 
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-/// A day in UTC as `2026-12-01`.
-pub(crate) fn date(seconds: i64) -> String {
-    // Days to the civil calendar, in eras of 400 years that begin on March 1st.
-    let days = seconds.div_euclid(DAY) + 719_468;
-    let era = days.div_euclid(146_097);
-    let day_of_era = days.rem_euclid(146_097);
-    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let shifted_month = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * shifted_month + 2) / 5 + 1;
-    let month = if shifted_month < 10 { shifted_month + 3 } else { shifted_month - 9 };
-    let year = year_of_era + era * 400 + i64::from(month <= 2);
-    format!("{year:04}-{month:02}-{day:02}")
 }
 
 /// Lends the leaf of a chain that another side sent.

@@ -137,3 +137,47 @@ impl<T: Transport> AsyncWrite for PlainStream<T> {
         Pin::new(&mut self.get_mut().io).poll_shutdown(cx)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt};
+    use tokio::net::UnixStream;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn what_was_left_unread_comes_first_and_nothing_is_held_while_idle() {
+        let pool = Pool::new(4);
+        let (io, mut peer) = UnixStream::pair().unwrap();
+        let mut stream = PlainStream::with_unread(io, Arc::clone(&pool), b"left".to_vec());
+        peer.write_all(b" and new").await.unwrap();
+        assert_eq!(stream.fill_buf().await.unwrap(), b"left");
+        stream.consume(1);
+        assert_eq!(stream.fill_buf().await.unwrap(), b"eft");
+        stream.consume(3);
+        assert_eq!(pool.in_use(), 0);
+        assert_eq!(stream.fill_buf().await.unwrap(), b" and new");
+        assert_eq!(pool.in_use(), 1);
+        stream.consume(8);
+        assert_eq!(pool.in_use(), 0);
+        let idle = tokio::time::timeout(Duration::from_millis(20), stream.fill_buf());
+        assert!(idle.await.is_err());
+        assert_eq!(pool.in_use(), 0);
+        drop(peer);
+        assert_eq!(stream.fill_buf().await.unwrap(), b"");
+    }
+
+    #[tokio::test]
+    async fn taken_apart_it_gives_up_what_nobody_has_read() {
+        let (io, mut peer) = UnixStream::pair().unwrap();
+        peer.write_all(b"abcdef").await.unwrap();
+        let mut stream = PlainStream::new(io, Pool::new(1));
+        let mut two = [0; 2];
+        stream.read_exact(&mut two).await.unwrap();
+        let (mut io, unread) = stream.into_parts();
+        assert_eq!((&two, unread.as_slice()), (b"ab", b"cdef".as_slice()));
+        io.write_all(b"still open").await.unwrap();
+    }
+}

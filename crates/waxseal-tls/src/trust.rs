@@ -14,7 +14,8 @@ use rustls::{CertificateError, DigitallySignedStruct, Error, OtherError, RootCer
 
 use crate::chain::{display_name, is_self_issued};
 use crate::connector::ConnectorError;
-use crate::identity::{certificate_names, date, leaf_of, sha256};
+use crate::date::date;
+use crate::identity::{certificate_names, leaf_of, sha256};
 use crate::pem_text;
 
 /// Whom to trust.

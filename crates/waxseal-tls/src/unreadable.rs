@@ -83,3 +83,42 @@ pub(crate) fn readable_by_others(path: &Path) -> Option<(&Path, u32)> {
     let exposed = mode & OTHERS_READ != 0 && real.ancestors().skip(1).all(is_open);
     exposed.then_some((path, mode & PERMISSION_BITS))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::{PermissionsExt, symlink};
+
+    use super::*;
+
+    #[test]
+    fn what_stands_in_the_way_is_named_with_the_command_that_repairs_it() {
+        let root = tempfile::tempdir().unwrap();
+        let root = fs::canonicalize(root.path()).unwrap();
+        fs::create_dir(root.join("archive")).unwrap();
+        fs::write(root.join("archive/key1.pem"), "").unwrap();
+        fs::set_permissions(root.join("archive/key1.pem"), PermissionsExt::from_mode(0o600)).unwrap();
+        symlink("archive/key1.pem", root.join("key.pem")).unwrap();
+        let words = denied(&root.join("key.pem"));
+        let user = user_name(Uid::effective());
+        let file = root.join("archive/key1.pem");
+        let expected =
+            format!("permission denied to user {user}: the file {} belongs to {user}:", file.display());
+        assert!(words.starts_with(&expected), "{words}");
+        assert!(
+            words.ends_with(&format!("with mode 0600. Repair it: setfacl -m u:{user}:r {}", file.display()))
+        );
+
+        // Behind a closed door nothing can be seen: then it is the door.
+        fs::set_permissions(root.join("archive"), PermissionsExt::from_mode(0o710)).unwrap();
+        let words = denied(&root.join("archive/unseen.pem"));
+        let directory = root.join("archive");
+        assert!(words.contains(&format!("the directory {} belongs to", directory.display())), "{words}");
+        assert!(
+            words.ends_with(&format!(
+                "mode 0710. Repair it: setfacl -R -m u:{user}:rX {}",
+                directory.display()
+            ))
+        );
+    }
+}

@@ -14,7 +14,8 @@ use tokio::task::JoinHandle;
 use tokio::time::sleep;
 
 use crate::acceptor::unix_now;
-use crate::identity::{Identity, IdentityWarning, date};
+use crate::date::date;
+use crate::identity::{Identity, IdentityWarning};
 use crate::notices::Notices;
 use crate::pem::{CertificateSpec, LoadError, Material};
 use crate::set::{CertificateSet, Entry};

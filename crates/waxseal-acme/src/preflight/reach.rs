@@ -125,8 +125,7 @@ impl Preflight<'_> {
         };
         self.problem(ip, HTTP_PORT, &seen, |holder| match holder {
             Some(program) => format!(
-                "Port 80 is held by {} (pid {}). Pick one: (1) let it {pass_on} (2) use tls-alpn-01 on 443 (3) use dns-01",
-                program.name, program.pid
+                "Port 80 is held by {program}. Pick one: (1) let it {pass_on} (2) use tls-alpn-01 on 443 (3) use dns-01"
             ),
             None if listening.iter().any(|at| at.port() == HTTP_PORT) => {
                 format!("Port 80 of {ip} is not bound: let the http listener bind it as well")
@@ -159,8 +158,7 @@ impl Preflight<'_> {
         let listening = &self.listening.tls;
         self.problem(ip, TLS_PORT, &seen, |holder| match (holder, listening.first()) {
             (Some(program), _) => format!(
-                "Port 443 is held by {} (pid {}). Pick one: (1) let waxseal have the port (2) use http-01 on 80, which it can pass on (3) use dns-01",
-                program.name, program.pid
+                "Port 443 is held by {program}. Pick one: (1) let waxseal have the port (2) use http-01 on 80, which it can pass on (3) use dns-01"
             ),
             (None, Some(at)) if listening.iter().all(|at| at.port() != TLS_PORT) => format!(
                 "tls-alpn-01 is always asked on port 443. You listen on {}: forward 443 to {} on TCP level, or choose another challenge",
@@ -179,7 +177,7 @@ impl Preflight<'_> {
         seen: &Seen,
         remedy: impl FnOnce(Option<Program>) -> String,
     ) -> Option<String> {
-        let holder = || self.machine.holder(port).filter(|program| !program.is_us());
+        let holder = || self.machine.holder(SocketAddr::new(ip, port)).filter(|it| *it != Program::Us);
         let nothing = "Nothing was asked of the CA.";
         match seen {
             Seen::Ours | Seen::Elsewhere => None,

@@ -41,7 +41,7 @@ impl Machine for World {
         self.local.clone()
     }
 
-    fn holder(&self, _: u16) -> Option<Program> {
+    fn holder(&self, _: SocketAddr) -> Option<Program> {
         self.holder.clone()
     }
 }
@@ -193,7 +193,7 @@ async fn a_name_without_an_address_is_told() {
 async fn a_port_held_by_another_program_is_told_with_the_program_and_three_ways_out() {
     let mut world = good();
     world.seen.insert(ip("192.0.2.7"), Seen::Other("404 Not Found".into()));
-    world.holder = Some(Program { name: "nginx".into(), pid: 1 });
+    world.holder = Some(Program::Other { name: "nginx".into(), pid: 1 });
     let listening = Listening { http: vec!["127.0.0.1:8402".parse().expect("an address")], tls: Vec::new() };
     let storage: Arc<dyn Storage> = Arc::new(MemoryStorage::new());
     let now = directory(SystemTime::now());
@@ -206,6 +206,9 @@ async fn a_port_held_by_another_program_is_told_with_the_program_and_three_ways_
     );
     let said = told(&world, &settings(ChallengeKind::TlsAlpn01)).await;
     assert!(said[0].starts_with("Port 443 is held by nginx (pid 1)"), "{said:?}");
+    world.holder = Some(Program::Hidden);
+    let said = told(&world, &settings(ChallengeKind::TlsAlpn01)).await;
+    assert!(said[0].starts_with("Port 443 is held by another program (`ss -ltnp`"), "{said:?}");
 }
 
 #[tokio::test]

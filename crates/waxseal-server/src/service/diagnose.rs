@@ -103,16 +103,20 @@ pub(super) fn surprises(upstream: &Upstream, protocol: Protocol, capabilities: &
 
 /// Turns a failure into the words for it: where the other kind of greeting works, the PROXY header is what is wrong.
 pub(super) async fn explain(relay: &Relay, way: &Way, error: ServiceError) -> ServiceError {
-    let worth_a_try = matches!(
-        error,
-        ServiceError::Broken { .. }
-            | ServiceError::Silent { .. }
-            | ServiceError::Opening { .. }
-            | ServiceError::Tls { .. }
-    );
-    if !worth_a_try {
-        return error;
-    }
+    let error = match error {
+        // Whoever names its own cause has understood how it was greeted.
+        ServiceError::Opening { service, address, source } => match remedy(&source) {
+            Some(remedy) => {
+                let remedy = format!("{source}. {remedy}");
+                return ServiceError::Misconfigured { service, address, remedy };
+            }
+            None => ServiceError::Opening { service, address, source },
+        },
+        ServiceError::Broken { .. } | ServiceError::Silent { .. } | ServiceError::Tls { .. } => error,
+        ServiceError::Down { .. } | ServiceError::Connect { .. } | ServiceError::Misconfigured { .. } => {
+            return error;
+        }
+    };
     let sends_header = matches!(relay.upstream.forwarding, Forwarding::ProxyV1 | Forwarding::ProxyV2);
     let other = if sends_header { Forwarding::None } else { Forwarding::ProxyV2 };
     if relay.ask(way, other).await.is_ok() {
@@ -144,12 +148,6 @@ pub(super) async fn explain(relay: &Relay, way: &Way, error: ServiceError) -> Se
                 ),
             }
         }
-        ServiceError::Opening { service, address, source } => match remedy(&source) {
-            None => ServiceError::Opening { service, address, source },
-            Some(remedy) => {
-                ServiceError::Misconfigured { service, address, remedy: format!("{source}. {remedy}") }
-            }
-        },
         other => other,
     }
 }

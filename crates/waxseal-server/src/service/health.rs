@@ -23,7 +23,7 @@ pub(super) enum Health {
     /// It answers.
     Up { capabilities: Arc<Capabilities>, learnt: Instant },
     /// It answered once, then failed a session; being asked again.
-    Doubtful { capabilities: Arc<Capabilities> },
+    Doubtful,
     /// It does not answer.
     Down { why: Arc<str> },
 }
@@ -48,7 +48,7 @@ impl Known {
         };
         match last {
             Health::Up { capabilities, learnt } => Ok((capabilities, learnt)),
-            Health::Doubtful { capabilities } => Ok((capabilities, Instant::now())),
+            Health::Doubtful => Err(Unreachable(Arc::from("it has failed a session and not answered since"))),
             Health::Down { why } => Err(Unreachable(why)),
             Health::Unknown => Err(Unreachable(Arc::from("it has not answered yet"))),
         }
@@ -56,12 +56,12 @@ impl Known {
 
     /// A session has failed: what was known is in doubt.
     pub(super) fn doubt(&self) {
-        self.health.send_if_modified(|health| match health {
-            Health::Up { capabilities, .. } => {
-                *health = Health::Doubtful { capabilities: Arc::clone(capabilities) };
-                true
+        self.health.send_if_modified(|health| {
+            let was_up = matches!(health, Health::Up { .. });
+            if was_up {
+                *health = Health::Doubtful;
             }
-            Health::Unknown | Health::Doubtful { .. } | Health::Down { .. } => false,
+            was_up
         });
     }
 
@@ -71,5 +71,52 @@ impl Known {
             Ok(capabilities) => Health::Up { capabilities: Arc::new(capabilities), learnt: Instant::now() },
             Err(why) => Health::Down { why },
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn known() -> Known {
+        let known = Known::new();
+        known.learn(Ok(Capabilities::new(waxseal_proto::Protocol::Smtp, Vec::new())));
+        known
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_known_is_said_at_once() {
+        let begun = Instant::now();
+        assert!(known().settled().await.is_ok());
+        assert_eq!(begun.elapsed(), Duration::ZERO);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_service_in_doubt_is_waited_for_and_then_not_dialled_by_every_client() {
+        let known = known();
+        known.doubt();
+        let begun = Instant::now();
+        assert!(known.settled().await.is_err());
+        assert_eq!(begun.elapsed(), PATIENCE);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn whoever_waits_hears_the_answer_as_soon_as_it_comes() {
+        let known = Arc::new(known());
+        known.doubt();
+        let waiting = Arc::clone(&known);
+        let waiting = tokio::spawn(async move { waiting.settled().await.is_ok() });
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        known.learn(Ok(Capabilities::new(waxseal_proto::Protocol::Smtp, Vec::new())));
+        assert!(waiting.await.unwrap());
+        assert!(known.settled().await.is_ok());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn doubt_changes_nothing_about_a_service_that_is_down() {
+        let known = known();
+        known.learn(Err("it sleeps".into()));
+        known.doubt();
+        assert_eq!(known.settled().await.unwrap_err().0.as_ref(), "it sleeps");
     }
 }

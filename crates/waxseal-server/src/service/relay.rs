@@ -26,8 +26,7 @@ const OPENING_TIMEOUT: Duration = Duration::from_secs(30);
 /// The same when it is only asked what it can do.
 const LEARNING_TIMEOUT: Duration = Duration::from_secs(8);
 /// Pauses between questions to a service that does not answer; the last one repeats.
-const RETRY: [Duration; 4] =
-    [Duration::from_secs(1), Duration::from_secs(1), Duration::from_secs(2), Duration::from_secs(4)];
+const RETRY: [Duration; 3] = [Duration::from_secs(1), Duration::from_secs(2), Duration::from_secs(4)];
 /// Least time between two questions that failed sessions have caused.
 const BREATHER: Duration = Duration::from_millis(250);
 
@@ -276,7 +275,11 @@ impl Relay {
                 }
                 // Another address would refuse this client just the same.
                 Err(error) if error.is_about_the_client() => return Err(error),
-                Err(error) => last = Some(error),
+                Err(error) => {
+                    // Though another address may serve, not every client is to try this one first.
+                    self.ask.notify_one();
+                    last = Some(error);
+                }
             }
         }
         self.known.doubt();
@@ -318,7 +321,7 @@ impl Relay {
                 match self.known.learn(Ok(capabilities)) {
                     Health::Down { .. } => tracing::info!(service, protocol, "service answers again"),
                     Health::Unknown => tracing::debug!(service, protocol, "service answers"),
-                    Health::Up { .. } | Health::Doubtful { .. } => return None,
+                    Health::Up { .. } | Health::Doubtful => return None,
                 }
                 for surprise in surprises {
                     tracing::warn!(service, protocol, "{surprise}");
@@ -377,8 +380,9 @@ async fn learn(relay: Weak<Relay>, ask: Arc<Notify>) {
     loop {
         let Some(asking) = relay.upgrade() else { return };
         let answer = asking.ask_all().await;
-        failures = if answer.is_ok() { 0 } else { failures + 1 };
+        let answers = answer.is_ok();
         let again = asking.note(answer, failures);
+        failures = if answers { 0 } else { failures + 1 };
         drop(asking);
         match again {
             Some(pause) => tokio::time::sleep(pause).await,

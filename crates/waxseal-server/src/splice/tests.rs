@@ -1,9 +1,12 @@
+use std::net::Shutdown;
 use std::sync::Arc;
 use std::time::Duration;
 
+use socket2::SockRef;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 use tokio::task::JoinHandle;
+use tokio::time::{Instant, timeout};
 use waxseal_proto::{Auth, ClientLeg, Guard, Outputs, Protocol};
 use waxseal_tls::Pool;
 
@@ -22,6 +25,10 @@ struct Joined {
 }
 
 fn join(protocol: Protocol, idle: Duration) -> Joined {
+    join_under(Arc::new(Drainer::new()), protocol, idle)
+}
+
+fn join_under(drainer: Arc<Drainer>, protocol: Protocol, idle: Duration) -> Joined {
     let pool = Pool::new(8);
     let (client, client_side) = UnixStream::pair().unwrap();
     let (service, service_side) = UnixStream::pair().unwrap();
@@ -32,7 +39,6 @@ fn join(protocol: Protocol, idle: Duration) -> Joined {
         guard,
         Outputs::default(),
     );
-    let drainer = Arc::new(Drainer::new());
     let mut drain = drainer.drain();
     let splice =
         tokio::spawn(
@@ -137,7 +143,82 @@ async fn a_session_in_the_middle_of_something_may_end_it_within_the_grace() {
 async fn a_client_that_does_not_read_holds_its_service_back_instead_of_filling_memory() {
     let Joined { client, mut service, .. } = join(Protocol::Http, LONG);
     let flood = vec![b'x'; 64 << 20];
-    let sent = tokio::time::timeout(Duration::from_millis(500), service.write_all(&flood)).await;
+    let sent = timeout(Duration::from_millis(500), service.write_all(&flood)).await;
     assert!(sent.is_err(), "64 MiB cannot all have been taken while nobody reads them");
     drop(client);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_ignores_the_services_end_is_let_go_after_a_minute_and_not_at_the_idle_limit() {
+    let Joined { mut client, service, splice, .. } = join(Protocol::Http, LONG);
+    let begun = Instant::now();
+    drop(service);
+    assert_eq!(read_all(&mut client).await, b"");
+    assert!(matches!(splice.await.unwrap().end, SpliceEnd::Service));
+    assert_eq!(begun.elapsed().as_secs(), super::HALF_CLOSED.as_secs());
+}
+
+#[tokio::test]
+async fn a_session_that_begins_while_others_are_told_of_the_shutdown_is_told_too() {
+    let Joined { mut client, mut service, drainer, .. } = {
+        let drainer = Arc::new(Drainer::new());
+        let mut held = drainer.drain();
+        let draining = Arc::clone(&drainer);
+        tokio::spawn(async move { draining.run(Duration::from_secs(30)).await });
+        held.begun().await;
+        join_under(drainer, Protocol::Http, LONG)
+    };
+    service.write_all(b"+ ready\r\n").await.unwrap();
+    let heard =
+        timeout(Duration::from_secs(5), read_all(&mut client)).await.expect("long before the grace ends");
+    assert_eq!(heard, b"+ ready\r\nbye: waxseal shut down");
+    drop(drainer);
+}
+
+#[tokio::test]
+async fn the_service_is_heard_while_it_does_not_listen() {
+    let Joined { mut client, mut service, .. } = join(Protocol::Smtp, LONG);
+    let (mut client_in, mut client_out) = client.split();
+    let flood = format!("NOOP {}\r\n", "x".repeat(4000)).repeat(250);
+    let flooding = timeout(Duration::from_millis(300), client_out.write_all(flood.as_bytes()));
+    assert!(flooding.await.is_err(), "the service reads nothing, so not all of it is taken");
+    service.write_all(b"250 first\r\n").await.unwrap();
+    let mut heard = [0; 11];
+    timeout(Duration::from_secs(2), client_in.read_exact(&mut heard)).await.expect("an answer").unwrap();
+    assert_eq!(&heard, b"250 first\r\n");
+}
+
+#[tokio::test]
+async fn a_client_that_reads_late_still_gets_every_refusal() {
+    const COMMANDS: usize = 100_000;
+    let Joined { client, service: _service, .. } = join(Protocol::Smtp, LONG);
+    let (mut client_in, mut client_out) = client.into_split();
+    let asking =
+        tokio::spawn(async move { client_out.write_all("XCLIENT\r\n".repeat(COMMANDS).as_bytes()).await });
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let mut heard = vec![0; "550 5.7.1 Not for clients\r\n".len() * COMMANDS];
+    timeout(Duration::from_secs(5), client_in.read_exact(&mut heard)).await.expect("all of them").unwrap();
+    asking.await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn a_service_that_closes_its_ears_is_what_ends_the_session() {
+    let Joined { mut client, service, splice, .. } = join(Protocol::Http, LONG);
+    SockRef::from(&service).shutdown(Shutdown::Read).unwrap();
+    client.write_all(b"too late").await.unwrap();
+    drop(service);
+    assert_eq!(read_all(&mut client).await, b"");
+    drop(client);
+    assert!(matches!(splice.await.unwrap().end, SpliceEnd::Service));
+}
+
+#[tokio::test]
+async fn a_client_that_resets_after_the_service_closed_does_not_count_as_lost() {
+    let Joined { mut client, mut service, splice, .. } = join(Protocol::Http, LONG);
+    service.write_all(b"221 bye\r\n").await.unwrap();
+    drop(service);
+    assert_eq!(read_all(&mut client).await, b"221 bye\r\n");
+    client.write_all(b"unheard").await.unwrap();
+    drop(client);
+    assert!(matches!(splice.await.unwrap().end, SpliceEnd::Service));
 }

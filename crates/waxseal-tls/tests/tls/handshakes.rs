@@ -46,6 +46,18 @@ async fn a_suite_that_is_not_allowed_is_not_agreed() {
 }
 
 #[tokio::test]
+async fn a_missing_kind_of_key_is_told_of_as_such() {
+    let suite = Suite::ALL[7];
+    let offer = Offer { suites: vec![suite], ..Offer::version(Version::Tls12) };
+    let door = Door::new(Kind::Ecdsa);
+    let refusal = meet(&door.acceptor(), &Arc::new(offer.config()), "mail.example.org").await.refusal();
+    assert_eq!(
+        refusal.to_string(),
+        format!("the client could use {suite}, but there is no certificate with an RSA key for it")
+    );
+}
+
+#[tokio::test]
 async fn every_group_can_be_the_only_one() {
     for group in Group::ALL {
         for version in Version::ALL {
@@ -133,7 +145,7 @@ async fn tls_1_0_is_told_of_as_such() {
     assert_eq!(offered.suites, [0x002f, 0x00ff]);
     let mut answer = Vec::new();
     client.read_to_end(&mut answer).unwrap();
-    assert_eq!(answer[..1], [21], "an alert");
+    assert_eq!(answer, [21, 3, 3, 0, 2, 2, 70], "the alert protocol_version");
 }
 
 #[tokio::test]
@@ -202,6 +214,50 @@ async fn the_certificate_is_the_one_for_the_name() {
     // An address is never sent as SNI.
     let met = meet(&acceptor, &config, "192.0.2.1").await;
     assert!(met.server.is_err(), "the client minds that the certificate has no address");
+}
+
+#[tokio::test]
+async fn odd_names_are_served_with_the_default() {
+    let hello = client_hello(Offer::default().config(), "aaaaaaaa.example");
+    let place = hello.windows(8).position(|window| window == b"aaaaaaaa").unwrap();
+    for name in [b"mail.example.org", b"aaaaaaa.example.", b"192.168.100.1000", b"_mail._x.example"] {
+        let mut hello = hello.clone();
+        // An address has 15 bytes at most: cut one off, with all the lengths around it.
+        let name = if name.starts_with(b"192") { &name[..15] } else { &name[..] };
+        hello[place..place + name.len()].copy_from_slice(name);
+        if name.len() == 15 {
+            hello.remove(place + 15);
+            for (high, low) in
+                [(3, 4), (7, 8), (place - 2, place - 1), (place - 5, place - 4), (place - 7, place - 6)]
+            {
+                let length = u16::from_be_bytes([hello[high], hello[low]]) - 1;
+                [hello[high], hello[low]] = length.to_be_bytes();
+            }
+            let extensions = extensions_at(&hello);
+            let length = u16::from_be_bytes([hello[extensions], hello[extensions + 1]]) - 1;
+            hello[extensions..extensions + 2].copy_from_slice(&length.to_be_bytes());
+        }
+        assert_eq!(waxseal_tls::Hello::from_records(&hello).unwrap().sni.unwrap().as_bytes(), name);
+        let (mut client, io) = pair();
+        client.write_all(&hello).unwrap();
+        let server = tokio::spawn(async move { accept(&Door::new(Kind::Ecdsa).acceptor(), io).await });
+        let answer = tokio::task::spawn_blocking(move || {
+            let mut first = [0; 6];
+            client.read_exact(&mut first).unwrap();
+            first
+        });
+        let answer = answer.await.unwrap();
+        assert_eq!((answer[0], answer[5]), (22, 2), "{}: a ServerHello", name.escape_ascii());
+        server.abort();
+    }
+}
+
+/// Where the length of the extensions stands.
+fn extensions_at(hello: &[u8]) -> usize {
+    let session = 5 + 4 + 2 + 32;
+    let suites = session + 1 + usize::from(hello[session]);
+    let compression = suites + 2 + usize::from(u16::from_be_bytes([hello[suites], hello[suites + 1]]));
+    compression + 1 + usize::from(hello[compression])
 }
 
 #[tokio::test]
