@@ -6,6 +6,7 @@
 use std::error::Error as StdError;
 use std::fmt;
 use std::future::Future;
+use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -22,12 +23,11 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::client::legacy::connect::dns::{GaiResolver, Name};
 use hyper_util::rt::TokioExecutor;
 use instant_acme::{BodyWrapper, BytesResponse, Error as AcmeError, HttpClient};
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject;
-use rustls::{ClientConfig, RootCertStore};
+use rustls::ClientConfig;
 
 use crate::dns::Dns;
 use crate::problem::Problem;
+use crate::roots::{Roots, RootsError};
 
 /// How long a CA may take to answer one request; validation at a CA is waited for by asking again, not by holding on.
 const ANSWER_TIME: Duration = Duration::from_secs(30);
@@ -36,31 +36,6 @@ const CONNECT_TIME: Duration = Duration::from_secs(10);
 const MAX_ANSWER: usize = 1 << 20;
 /// As a CA's operators see us (RFC 8555 section 6.1).
 const AGENT: &str = concat!("waxseal/", env!("CARGO_PKG_VERSION"), " (instant-acme)");
-
-/// Whose signature under a CA's own server certificate is believed.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum Roots {
-    /// The system's roots.
-    #[default]
-    System,
-    /// These, in PEM, and no others: a private CA's.
-    Pem(Vec<u8>),
-}
-
-/// Why no connection to any CA can be made.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum RootsError {
-    /// Nothing in the text is a certificate.
-    #[error("the CA's root file holds no certificate in PEM (-----BEGIN CERTIFICATE-----)")]
-    Empty,
-    /// There are none on this machine.
-    #[error("this system has no root certificates; install them (Debian: apt-get install ca-certificates)")]
-    NoSystemRoots,
-    /// The library refused.
-    #[error("TLS cannot be set up: {0}")]
-    Tls(#[from] rustls::Error),
-}
 
 /// Why a CA gave no usable answer.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -72,6 +47,16 @@ pub enum HttpError {
         /// What was asked for.
         url: String,
         /// The causes, outermost first.
+        why: String,
+    },
+    /// Reached, but whoever is there does not prove to be the CA.
+    #[error(
+        "{url} shows a certificate that is not trusted ({why}); for a private CA set ca to its root certificate"
+    )]
+    Untrusted {
+        /// What was asked for.
+        url: String,
+        /// What is wrong with the certificate.
         why: String,
     },
     /// Connected, and then silence.
@@ -157,7 +142,7 @@ impl Http {
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let tls = ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()?
-            .with_root_certificates(read_roots(roots)?)
+            .with_root_certificates(roots.read()?)
             .with_no_client_auth();
         let lookup = if dns.is_our_own() { Lookup::Own(Arc::new(dns.clone())) } else { Lookup::System };
         let mut connector = HttpConnector::new_with_resolver(lookup);
@@ -226,7 +211,7 @@ impl Http {
         request.headers_mut().insert(USER_AGENT, HeaderValue::from_static(AGENT));
         let whole = async {
             let answer = self.client.request(request).await;
-            let answer = answer.map_err(|e| HttpError::Unreachable { url: url.clone(), why: causes(&e) })?;
+            let answer = answer.map_err(|e| no_answer(&url, &e))?;
             let (parts, body) = answer.into_parts();
             let body = Limited::new(body, MAX_ANSWER).collect().await.map_err(|e| {
                 if e.is::<LengthLimitError>() {
@@ -314,6 +299,26 @@ fn refusal(url: &str, status: StatusCode, reply: &Reply) -> HttpError {
     }
 }
 
+fn no_answer(url: &str, error: &(dyn StdError + 'static)) -> HttpError {
+    let url = url.to_owned();
+    match distrust(error) {
+        Some(why) => HttpError::Untrusted { url, why },
+        None => HttpError::Unreachable { url, why: causes(error) },
+    }
+}
+
+/// What is wrong with the other side's certificate, if that is the cause.
+fn distrust(error: &(dyn StdError + 'static)) -> Option<String> {
+    if let Some(rustls::Error::InvalidCertificate(why)) = error.downcast_ref() {
+        return Some(why.to_string());
+    }
+    match error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
+        // Its `source` would be the source of what it holds.
+        Some(held) => distrust(held),
+        None => distrust(error.source()?),
+    }
+}
+
 /// The target of the `Link` header of that relation (RFC 8288).
 fn linked(headers: &HeaderMap, relation: &str) -> Option<String> {
     let links = headers.get_all(LINK).iter().filter_map(|value| value.to_str().ok());
@@ -353,22 +358,6 @@ pub(crate) fn causes(error: &(dyn StdError + 'static)) -> String {
         next = error.source();
     }
     said.join(": ")
-}
-
-fn read_roots(roots: &Roots) -> Result<RootCertStore, RootsError> {
-    let mut store = RootCertStore::empty();
-    match roots {
-        Roots::System => {
-            let (added, _) = store.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-            if added == 0 { Err(RootsError::NoSystemRoots) } else { Ok(store) }
-        }
-        Roots::Pem(pem) => {
-            for certificate in CertificateDer::pem_slice_iter(pem) {
-                store.add(certificate.map_err(|_| RootsError::Empty)?)?;
-            }
-            if store.is_empty() { Err(RootsError::Empty) } else { Ok(store) }
-        }
-    }
 }
 
 /// Where the address of a CA comes from.

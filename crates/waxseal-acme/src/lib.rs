@@ -23,6 +23,7 @@ pub mod plan;
 mod preflight;
 mod problem;
 mod renewer;
+mod roots;
 mod settings;
 mod target;
 mod words;
@@ -34,7 +35,7 @@ pub use child::bury_orphans;
 pub use clock::Clock;
 pub use directory::{Directory, DirectoryError, Meta};
 pub use dns::{Caa, CaaSet, Dns, DnsError};
-pub use http::{Http, HttpError, Reply, Roots, RootsError};
+pub use http::{Http, HttpError, Reply};
 pub use issuer::{
     Brake, Failure, Fault, IssueError, Issued, Issuer, OrderRequest, Progress, RenewalWindow, Replaces,
     Retry, Stage, Step,
@@ -46,5 +47,6 @@ pub use order::{AcmeIssuer, IssuerError};
 pub use preflight::Listening;
 pub use problem::{Problem, Subproblem};
 pub use renewer::{HeldStatus, Outcome, Renewer, Status, UnknownName, Urgency};
+pub use roots::{Roots, RootsError};
 pub use settings::{ChallengeKind, DnsProvider, DnsSettings, Eab, KeyType, Settings, TsigAlgorithm};
 pub use target::{Target, targets};

@@ -21,11 +21,12 @@ use crate::challenge::Answers;
 use crate::challenge::dns_01::Dns01;
 use crate::directory::Directory;
 use crate::dns::Dns;
-use crate::http::{Http, Roots, RootsError};
+use crate::http::Http;
 use crate::issuer::{
     Failure, Fault, IssueError, Issued, Issuer, OrderRequest, Progress, RenewalWindow, Stage,
 };
 use crate::preflight::{Listening, Preflight, ThisMachine, Wires};
+use crate::roots::{Roots, RootsError};
 use crate::settings::{ChallengeKind, Settings};
 use crate::words;
 use pending::Place;

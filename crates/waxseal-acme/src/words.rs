@@ -35,6 +35,7 @@ pub(crate) fn unanswered(stage: Stage, error: &HttpError) -> IssueError {
         HttpError::Status { status: StatusCode::TOO_MANY_REQUESTS, .. } => {
             IssueError::new(stage, Fault::RateLimit, error.to_string()).after(wait)
         }
+        HttpError::Untrusted { .. } => IssueError::new(stage, Fault::Configuration, error.to_string()),
         _ => IssueError::new(stage, Fault::Ca, error.to_string()).after(wait),
     }
 }

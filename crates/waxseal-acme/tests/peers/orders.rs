@@ -159,6 +159,19 @@ async fn a_name_that_the_ca_does_not_take_is_named_with_its_words() {
 }
 
 #[tokio::test]
+async fn a_private_ca_whose_root_is_not_set_is_told_with_the_setting() {
+    let ground = Ground::new();
+    let pebble = Pebble::start(&ground, &Wishes::default());
+    // Some other root, so that the machine needs none of its own.
+    let other = rcgen::generate_simple_self_signed(vec!["other.test".to_owned()]).expect("a root").cert.pem();
+    let settings = settings(&pebble.directory, Some(&other), ChallengeKind::Http01);
+    let party = Party::new(settings, pebble.resolver).await;
+    let error = party.issue(&["mail.waxseal.test"]).await.expect_err("not trusted");
+    assert_eq!((error.stage, error.fault), (Stage::Directory, Fault::Configuration));
+    assert!(error.to_string().contains("for a private CA set ca to its root certificate"), "{error}");
+}
+
+#[tokio::test]
 async fn a_profile_that_the_ca_lacks_is_left_out() {
     let ground = Ground::new();
     let pebble = Pebble::start(&ground, &Wishes::default());
