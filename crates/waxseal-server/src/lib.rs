@@ -30,7 +30,7 @@ mod tally;
 pub use self::challenge::HttpChallenges;
 pub use self::leg::{Leg, Socket};
 pub use self::listen::BindError;
-pub use self::server::{Prepared, Server};
+pub use self::server::{Counts, Prepared, Server};
 pub use self::service::Service;
 pub use self::settings::{Address, Forwarding, LegSecurity, Listener, Security, SocketOptions, Upstream};
 pub use self::tally::{Count, Tally};

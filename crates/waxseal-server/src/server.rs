@@ -50,6 +50,22 @@ pub struct Server {
     running: HashMap<SocketAddr, Running>,
 }
 
+/// What is counted of a server.
+#[derive(Clone)]
+pub struct Counts(Arc<Shared>);
+
+impl Counts {
+    /// Sessions that live.
+    pub fn live_sessions(&self) -> usize {
+        self.0.drainer.live()
+    }
+
+    /// The counters.
+    pub fn tally(&self) -> &Tally {
+        &self.0.tally
+    }
+}
+
 /// One listening socket and its accept loop.
 struct Running {
     sockets: Arc<TcpListener>,
@@ -181,6 +197,11 @@ impl Server {
     /// What has happened so far.
     pub fn tally(&self) -> &Arc<Tally> {
         &self.shared.tally
+    }
+
+    /// Counts, for whoever does not hold the server.
+    pub fn counts(&self) -> Counts {
+        Counts(Arc::clone(&self.shared))
     }
 
     /// Sessions that live.

@@ -9,11 +9,12 @@ use waxseal_server::{BindError, Server};
 use waxseal_tls::{CertificateSet, CertificateStore, Entry, Watcher};
 
 use crate::config::{self, Format, Loaded, Machine};
-use crate::control::{self, Control, Reach};
+use crate::control::{self, Control, InForce, Reach};
 use crate::logs::Logs;
 use crate::obtained::{self, ObtainError, Obtained, Opened};
 use crate::ports;
 use crate::privileges::{self, PrivilegeError};
+use crate::records;
 use crate::wiring::{Rooms, WiringError};
 
 /// How long sessions may go on once the process is told to stop.
@@ -135,11 +136,13 @@ impl App {
         server.apply(prepared);
         rooms.keep(relays);
         let obtained = opened.start(&rooms.store, &model.hostname).await?;
-        let reach = Reach::new(rooms.store.clone());
-        reach.renewed_by(obtained.renewers());
+        let reach = Reach::new(rooms.store.clone(), server.counts());
+        reach.show(in_force(&model, &rooms, &obtained));
         let control = socket.and_then(|socket| Control::start(socket, reach.clone()));
         let control = control
-            .inspect_err(|error| tracing::warn!("`waxseal cert` will not reach this server: {error}"))
+            .inspect_err(|error| {
+                tracing::warn!("`waxseal status` and `waxseal cert` will not reach this server: {error}");
+            })
             .ok();
         tracing::info!(
             version = env!("CARGO_PKG_VERSION"),
@@ -203,13 +206,13 @@ impl App {
 
         // Nothing fails from here on, but that storage may break between two looks at it.
         self.watcher = watcher;
-        self.reach.renewed_by(Vec::new());
+        self.reach.show(InForce::default());
         self.obtained = Obtained::default();
         publish(&self.rooms, &self.server, identities, &opened, &model.hostname);
         self.obtained = opened.start(&self.rooms.store, &model.hostname).await?;
-        self.reach.renewed_by(self.obtained.renewers());
         self.server.apply(prepared);
         self.rooms.keep(relays);
+        self.reach.show(in_force(&model, &self.rooms, &self.obtained));
         self.logs.change(model.log);
         if model.run_as != self.in_force.run_as {
             tracing::warn!("server.run-as is followed at the start only; restart waxseal to change it");
@@ -234,6 +237,15 @@ impl App {
             service_failures = tally.service_failures.get(),
             "counted since the start"
         );
+    }
+}
+
+/// What commands are shown.
+fn in_force(model: &config::Model, rooms: &Rooms, obtained: &Obtained) -> InForce {
+    InForce {
+        renewers: obtained.renewers(),
+        listeners: records::listeners(model),
+        services: rooms.services(),
     }
 }
 

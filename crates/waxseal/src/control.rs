@@ -6,7 +6,7 @@ use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::os::unix::net::UnixListener as StdUnixListener;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::unistd::geteuid;
 use serde::{Deserialize, Serialize};
@@ -16,11 +16,14 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use waxseal_acme::{Outcome, Progress, Renewer, Step, Urgency};
+use waxseal_proto::Protocol;
+use waxseal_server::Counts;
+use waxseal_server::service::{Relay, Service as _};
 use waxseal_tls::CertificateStore;
 
 use crate::config::RunAs;
 use crate::obtained;
-use crate::records::{Record, records};
+use crate::records::{ListenerRecord, Record, ServiceRecord, Status, records};
 
 /// Where a server that root starts has its socket.
 const RUN: &str = "/run/waxseal";
@@ -35,6 +38,8 @@ const PATIENCE: Duration = Duration::from_secs(5);
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", tag = "do", deny_unknown_fields)]
 pub enum Request {
+    /// How the server is doing.
+    Status,
     /// Every certificate.
     CertList,
     /// A new certificate for a name, now.
@@ -50,6 +55,8 @@ pub enum Request {
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Answer {
+    /// How the server is doing.
+    Status(Box<Status>),
     /// Every certificate.
     Certificates(Vec<Record>),
     /// A step of what was asked for.
@@ -129,24 +136,70 @@ pub fn bind(configuration: &Path, run_as: Option<&RunAs>) -> io::Result<StdUnixL
 /// What commands may see and ask for. Follows reloads.
 #[derive(Clone)]
 pub struct Reach {
-    /// The certificates in force.
-    pub store: Arc<CertificateStore>,
-    renewers: Arc<Mutex<Vec<Arc<Renewer>>>>,
+    store: Arc<CertificateStore>,
+    counts: Counts,
+    since: Instant,
+    in_force: Arc<Mutex<InForce>>,
+}
+
+/// What a reload changes.
+#[derive(Clone, Default)]
+pub struct InForce {
+    /// Who renews certificates.
+    pub renewers: Vec<Arc<Renewer>>,
+    /// Where clients knock.
+    pub listeners: Vec<ListenerRecord>,
+    /// Who is behind.
+    pub services: Vec<(Protocol, Arc<Relay>)>,
 }
 
 impl Reach {
-    /// The certificates of `store`, which nobody renews yet.
-    pub fn new(store: Arc<CertificateStore>) -> Self {
-        Self { store, renewers: Arc::default() }
+    /// The certificates of `store`, and what is counted.
+    pub fn new(store: Arc<CertificateStore>, counts: Counts) -> Self {
+        Self { store, counts, since: Instant::now(), in_force: Arc::default() }
     }
 
-    /// Who renews from now on.
-    pub fn renewed_by(&self, renewers: Vec<Arc<Renewer>>) {
-        *self.renewers.lock().unwrap_or_else(PoisonError::into_inner) = renewers;
+    /// Shows `in_force` from now on.
+    pub fn show(&self, in_force: InForce) {
+        *self.in_force.lock().unwrap_or_else(PoisonError::into_inner) = in_force;
+    }
+
+    fn in_force(&self) -> InForce {
+        self.in_force.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     fn renewers(&self) -> Vec<Arc<Renewer>> {
-        self.renewers.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.in_force().renewers
+    }
+
+    async fn status(&self) -> Status {
+        let InForce { listeners, services, .. } = self.in_force();
+        let mut records = Vec::with_capacity(services.len());
+        for (protocol, relay) in services {
+            let known = timeout(PATIENCE, relay.capabilities()).await;
+            let problem = match known {
+                Ok(Ok(_)) => None,
+                Ok(Err(unreachable)) => Some(unreachable.to_string()),
+                Err(_) => Some("no answer yet".to_owned()),
+            };
+            records.push(ServiceRecord {
+                name: relay.name().to_owned(),
+                protocol: protocol.as_str().to_owned(),
+                problem,
+            });
+        }
+        let tally = self.counts.tally();
+        Status {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            seconds: self.since.elapsed().as_secs(),
+            sessions: self.counts.live_sessions(),
+            handshakes: tally.handshakes.get(),
+            handshake_failures: tally.handshake_failures.get(),
+            injections: tally.injections.get(),
+            listeners,
+            services: records,
+            certificates: self.records(),
+        }
     }
 }
 
@@ -202,6 +255,7 @@ async fn serve(stream: UnixStream, reach: &Reach) -> io::Result<()> {
     let mut line = String::new();
     timeout(PATIENCE, BufReader::new(read.take(MAX_REQUEST)).read_line(&mut line)).await??;
     let answer = match serde_json::from_str(&line) {
+        Ok(Request::Status) => Answer::Status(Box::new(reach.status().await)),
         Ok(Request::CertList) => Answer::Certificates(reach.records()),
         Ok(Request::CertRenew { name, force }) => {
             let urgency = if force { Urgency::Force } else { Urgency::Now };

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use waxseal_acme::{
     AcmeIssuer, Answers, Clock, Dns, DnsError, Issuer, IssuerError, Listening, Managed, ManagedError,
-    Outcome, Progress, Publisher, Renewer, Settings, Status, Target, Urgency, targets,
+    Outcome, Progress, Publisher, Renewer, Settings, Target, Urgency, targets,
 };
 use waxseal_proto::Protocol;
 use waxseal_server::HttpChallenges;
@@ -180,11 +180,6 @@ fn listening(model: &Model) -> Listening {
 }
 
 impl Obtained {
-    /// Every certificate that is renewed.
-    pub fn status(&self) -> Vec<Status> {
-        self.renewers.iter().flat_map(|renewer| renewer.status()).collect()
-    }
-
     /// Those who renew, to be asked without holding on to us.
     pub fn renewers(&self) -> Vec<Arc<Renewer>> {
         self.renewers.clone()

@@ -1,10 +1,73 @@
-//! Certificates as commands show them: those by hand and those obtained, alike.
+//! The running server as commands show it; certificates by hand and obtained ones alike.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
-use waxseal_acme::{LastFailure, Stage, Status};
+use waxseal_acme::{LastFailure, Stage, Status as Obtained};
 use waxseal_tls::{CertificateSet, Entry};
+
+use crate::config::{Listener, Model};
+
+/// How the running server is doing.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Status {
+    /// Of the program.
+    pub version: String,
+    /// How long it has been serving.
+    pub seconds: u64,
+    /// Sessions that live.
+    pub sessions: usize,
+    /// Handshakes finished since the start.
+    pub handshakes: u64,
+    /// Handshakes failed since the start.
+    pub handshake_failures: u64,
+    /// Sessions ended because something stood between STARTTLS and the go-ahead.
+    pub injections: u64,
+    /// Where clients knock.
+    pub listeners: Vec<ListenerRecord>,
+    /// Who is behind.
+    pub services: Vec<ServiceRecord>,
+    /// Who we are.
+    pub certificates: Vec<Record>,
+}
+
+/// A listener.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ListenerRecord {
+    /// Its name.
+    pub name: String,
+    /// What is spoken.
+    pub protocol: String,
+    /// Its addresses.
+    pub bind: Vec<String>,
+    /// How its clients are encrypted.
+    pub security: String,
+    /// Who is behind.
+    pub upstream: Option<String>,
+}
+
+/// A service.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ServiceRecord {
+    /// Its name.
+    pub name: String,
+    /// What is spoken to it.
+    pub protocol: String,
+    /// Why it cannot be reached, where it cannot.
+    pub problem: Option<String>,
+}
+
+/// The listeners of a model.
+pub fn listeners(model: &Model) -> Vec<ListenerRecord> {
+    let record = |listener: &Listener| ListenerRecord {
+        name: listener.name.to_string(),
+        protocol: listener.protocol.as_str().to_owned(),
+        bind: listener.bind.iter().map(ToString::to_string).collect(),
+        security: listener.security.as_str().to_owned(),
+        upstream: listener.upstream.as_deref().map(str::to_owned),
+    };
+    model.listeners.iter().map(record).collect()
+}
 
 /// How a certificate is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -72,7 +135,7 @@ impl Record {
 }
 
 /// All certificates: those of `set` that no status is about, then the obtained ones.
-pub fn records(set: &CertificateSet, statuses: Vec<Status>) -> Vec<Record> {
+pub fn records(set: &CertificateSet, statuses: Vec<Obtained>) -> Vec<Record> {
     let now = now();
     let by_hand = |entry: &&Entry| !statuses.iter().any(|status| status.id == entry.id);
     let by_hand: Vec<Record> =
@@ -98,7 +161,7 @@ fn of_entry(entry: &Entry, now: i64) -> Record {
     }
 }
 
-fn of_status(status: Status, now: i64) -> Record {
+fn of_status(status: Obtained, now: i64) -> Record {
     let state = match (&status.held, &status.failure) {
         (Some(held), _) if held.not_after < now => State::Expired,
         (_, Some(_)) => State::Failing,

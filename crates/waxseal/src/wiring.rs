@@ -101,6 +101,11 @@ impl Rooms {
         self.relays = relays.0;
     }
 
+    /// The services in force, with the protocol that is spoken to each.
+    pub fn services(&self) -> Vec<(Protocol, Arc<Relay>)> {
+        self.relays.iter().map(|kept| (kept.protocol, Arc::clone(&kept.relay))).collect()
+    }
+
     fn relay(
         &self,
         made: &mut Vec<Kept>,

@@ -1,16 +1,16 @@
 //! `waxseal cert`: the certificates of the running server.
 
-use std::io::{BufRead as _, BufReader, IsTerminal as _, Write as _};
-use std::os::unix::net::UnixStream;
+use std::io::IsTerminal as _;
 use std::path::Path;
 use std::process::ExitCode;
 
 use serde_json::Value;
 use waxseal_acme::Step;
 
+use super::running::{ask, fail, line};
 use super::table::Table;
 use super::{print, say};
-use crate::control::{Answer, Renewal, Request, sockets};
+use crate::control::{Answer, Renewal, Request};
 use crate::records::{Record, State, date, now};
 
 const HOUR: i64 = 3600;
@@ -62,11 +62,6 @@ pub fn renew(configuration: &Path, name: &str, force: bool, json: bool) -> ExitC
     }
 }
 
-fn fail(why: &str) -> ExitCode {
-    say(&format!("error: {why}\n"));
-    ExitCode::FAILURE
-}
-
 fn with_certificates(configuration: &Path, show: impl FnOnce(&[Record]) -> ExitCode) -> ExitCode {
     let mut end = None;
     let asked = ask(configuration, &Request::CertList, |answer| end = Some(answer));
@@ -76,38 +71,6 @@ fn with_certificates(configuration: &Path, show: impl FnOnce(&[Record]) -> ExitC
         (Ok(()), Some(Answer::Refused(why))) => fail(&why),
         (Ok(()), _) => fail("the server went away before it answered"),
     }
-}
-
-/// Asks the running server, and hands over each line of its answer.
-fn ask(configuration: &Path, request: &Request, mut hear: impl FnMut(Answer)) -> Result<(), String> {
-    let all = sockets(configuration);
-    let mut refusal = None;
-    let stream = all.iter().find_map(|path| {
-        UnixStream::connect(path)
-            .inspect_err(|error| {
-                if error.kind() == std::io::ErrorKind::PermissionDenied {
-                    refusal =
-                        Some(format!("{}: {error}; only root and the server's user may ask", path.display()));
-                }
-            })
-            .ok()
-    });
-    let Some(mut stream) = stream else {
-        let why = format!("no server runs with {}: start it with `waxseal serve`", configuration.display());
-        return Err(refusal.unwrap_or(why));
-    };
-    let broken = |error: std::io::Error| format!("the server cannot be asked: {error}");
-    writeln!(stream, "{}", line(request).trim_end()).map_err(broken)?;
-    for answer in BufReader::new(stream).lines() {
-        let answer = serde_json::from_str(&answer.map_err(broken)?);
-        hear(answer.map_err(|error| format!("the server is of another version: {error}"))?);
-    }
-    Ok(())
-}
-
-fn line(value: &impl serde::Serialize) -> String {
-    serde_json::to_string(value)
-        .map_or_else(|error| format!("{{\"error\": \"{error}\"}}\n"), |text| text + "\n")
 }
 
 fn lines(records: &[Record]) -> String {
@@ -136,7 +99,8 @@ fn outcome(renewal: &Renewal) -> String {
     }
 }
 
-fn table(records: &[Record]) -> String {
+/// Every certificate in a row, then what is failing.
+pub(super) fn table(records: &[Record]) -> String {
     let now = now();
     let rows = records.iter().map(|record| {
         vec![
@@ -156,7 +120,7 @@ fn table(records: &[Record]) -> String {
 }
 
 /// A length of time in its largest unit.
-fn span(seconds: i64) -> String {
+pub(super) fn span(seconds: i64) -> String {
     let seconds = seconds.max(0);
     if seconds < 2 * HOUR {
         format!("{} min", (seconds + 59) / 60)

@@ -3,6 +3,7 @@
 pub mod cert;
 pub mod check;
 mod pages;
+mod running;
 pub mod show;
 mod table;
 
@@ -43,6 +44,14 @@ enum Command {
     },
     /// Print the settings in force, each with where it comes from
     Show {
+        #[command(flatten)]
+        file: ConfigurationFile,
+        /// Print one JSON object instead
+        #[arg(long)]
+        json: bool,
+    },
+    /// Say how the running server is doing: listeners, services, sessions, certificates
+    Status {
         #[command(flatten)]
         file: ConfigurationFile,
         /// Print one JSON object instead
@@ -136,6 +145,7 @@ pub fn run() -> ExitCode {
             }
             Err(report) => refuse(&report),
         },
+        Command::Status { file, json } => running::status(&file.config, json),
         Command::Cert { file, what } => match what {
             Cert::List { json } => cert::list(&file.config, json),
             Cert::Show { name, json } => cert::show(&file.config, &name, json),

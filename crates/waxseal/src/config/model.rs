@@ -129,6 +129,16 @@ pub enum Security {
 }
 
 impl Security {
+    /// In words.
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Self::Clear => "cleartext",
+            Self::Implicit(_) => "implicit TLS",
+            Self::StartTls { require: true, .. } => "STARTTLS required",
+            Self::StartTls { require: false, .. } => "STARTTLS offered",
+        }
+    }
+
     /// What is allowed, where there is TLS.
     pub fn policy(&self) -> Option<&Policy> {
         match self {

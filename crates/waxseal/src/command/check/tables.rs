@@ -6,7 +6,7 @@ use serde_json::Value;
 use waxseal_tls::{Group, Policy, Suite, Version};
 
 use crate::command::table::Table;
-use crate::config::{Listener, Loaded, Security, UpstreamTls};
+use crate::config::{Loaded, UpstreamTls};
 
 const SECONDS_A_DAY: i64 = 86_400;
 
@@ -25,7 +25,7 @@ pub(super) fn listeners(loaded: &Loaded) -> Table {
             Value::from(&*listener.name),
             listener.protocol.as_str().into(),
             listener.bind.iter().map(ToString::to_string).collect(),
-            security(listener).into(),
+            listener.security.as_str().into(),
             listener.upstream.as_deref().unwrap_or("-").into(),
             upstream.map(|upstream| upstream.forwarding.as_str()).into(),
             upstream.map(|upstream| UpstreamTls::word(upstream.tls.mode)).into(),
@@ -34,15 +34,6 @@ pub(super) fn listeners(loaded: &Loaded) -> Table {
     Table {
         header: &["listener", "protocol", "bind", "security", "upstream", "forwarding", "leg behind"],
         rows: rows.collect(),
-    }
-}
-
-fn security(listener: &Listener) -> &'static str {
-    match &listener.security {
-        Security::Clear => "cleartext",
-        Security::Implicit(_) => "implicit TLS",
-        Security::StartTls { require: true, .. } => "STARTTLS required",
-        Security::StartTls { require: false, .. } => "STARTTLS offered",
     }
 }
 
