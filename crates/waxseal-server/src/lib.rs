@@ -15,6 +15,7 @@
 //! ```
 
 mod accept;
+mod challenge;
 mod drain;
 mod leg;
 mod limits;
@@ -26,9 +27,10 @@ mod settings;
 mod splice;
 mod tally;
 
+pub use self::challenge::HttpChallenges;
 pub use self::leg::{Leg, Socket};
 pub use self::listen::BindError;
-pub use self::server::{Prepared, Server};
+pub use self::server::{Counts, Prepared, Server};
 pub use self::service::Service;
 pub use self::settings::{Address, Forwarding, LegSecurity, Listener, Security, SocketOptions, Upstream};
 pub use self::tally::{Count, Tally};

@@ -5,13 +5,14 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 use waxseal_tls::Pool;
 
 use crate::accept::accept;
+use crate::challenge::HttpChallenges;
 use crate::drain::Drainer;
 use crate::limits::Gate;
 use crate::listen::{self, BindError};
@@ -30,6 +31,8 @@ pub(crate) struct Shared {
     pub(crate) tally: Arc<Tally>,
     /// The second this server was made in, to tell its sessions' names from those of the one before.
     pub(crate) born: u32,
+    /// Who knows the answers to http-01, where anyone does.
+    pub(crate) challenges: ArcSwapOption<Box<dyn HttpChallenges>>,
     gates: Mutex<HashMap<Arc<str>, Arc<Gate>>>,
 }
 
@@ -45,6 +48,22 @@ impl Shared {
 pub struct Server {
     shared: Arc<Shared>,
     running: HashMap<SocketAddr, Running>,
+}
+
+/// What is counted of a server.
+#[derive(Clone)]
+pub struct Counts(Arc<Shared>);
+
+impl Counts {
+    /// Sessions that live.
+    pub fn live_sessions(&self) -> usize {
+        self.0.drainer.live()
+    }
+
+    /// The counters.
+    pub fn tally(&self) -> &Tally {
+        &self.0.tally
+    }
 }
 
 /// One listening socket and its accept loop.
@@ -99,10 +118,16 @@ impl Server {
                 handshakes: Semaphore::new(MAX_HANDSHAKES),
                 tally: Arc::default(),
                 born: u32::try_from(born & u64::from(u32::MAX)).unwrap_or_default(),
+                challenges: ArcSwapOption::empty(),
                 gates: Mutex::default(),
             }),
             running: HashMap::new(),
         }
+    }
+
+    /// Has `challenges` answered on cleartext `http` listeners; `None`: everything goes to the service.
+    pub fn answer(&self, challenges: Option<Box<dyn HttpChallenges>>) {
+        self.shared.challenges.store(challenges.map(Arc::new));
     }
 
     /// Binds what `listeners` need beyond what is bound already. Nothing else changes, whatever happens.
@@ -172,6 +197,11 @@ impl Server {
     /// What has happened so far.
     pub fn tally(&self) -> &Arc<Tally> {
         &self.shared.tally
+    }
+
+    /// Counts, for whoever does not hold the server.
+    pub fn counts(&self) -> Counts {
+        Counts(Arc::clone(&self.shared))
     }
 
     /// Sessions that live.

@@ -20,6 +20,7 @@ use waxseal_proto::{
 };
 use waxseal_tls::{Acceptor, Begin, Group, HandshakeError, PlainStream};
 
+use crate::challenge::{self, Heard, HttpChallenges};
 use crate::drain::{Drain, Phase};
 use crate::leg::{Leg, Socket};
 use crate::limits::{Full, Place};
@@ -87,6 +88,8 @@ enum Early {
     Injection { bytes: usize, count: u64 },
     #[error("timed out {0}")]
     TimedOut(&'static str),
+    #[error("a CA looked at our answer to {0}")]
+    Challenge(&'static str),
     #[error("waxseal is shutting down")]
     ShutDown,
     #[error("handshake failed: {0}")]
@@ -170,9 +173,15 @@ impl Session {
     async fn establish(&self, stream: TcpStream, drain: &mut Drain) -> Result<Box<Splice>, Early> {
         match &self.listener.security {
             Security::Clear => {
-                let client = Leg::plain(Socket::Tcp(stream), &self.shared.pool);
+                let socket = Socket::Tcp(stream);
+                let client = match (self.listener.protocol, self.shared.challenges.load_full()) {
+                    (Protocol::Http, Some(challenges)) => {
+                        self.challenge(socket, &**challenges, drain).await?
+                    }
+                    _ => PlainStream::new(socket, Arc::clone(&self.shared.pool)),
+                };
                 let leg = ClientLeg::Clear { auth: Auth::Pass };
-                self.open(client, leg, None, Greeting::Passed, drain).await
+                self.open(Leg::Plain(client), leg, None, Greeting::Passed, drain).await
             }
             Security::Implicit(acceptor) => {
                 let deadline = self.accepted + self.listener.timeout;
@@ -208,6 +217,33 @@ impl Session {
                     }
                 }
             }
+        }
+    }
+
+    /// Answers a CA that asks for a token of ours; whoever asks for anything else goes on to the service.
+    async fn challenge(
+        &self,
+        socket: Socket,
+        challenges: &dyn HttpChallenges,
+        drain: &mut Drain,
+    ) -> Result<PlainStream<Socket>, Early> {
+        let mut client = PlainStream::new(socket, Arc::clone(&self.shared.pool));
+        let heard = tokio::select! {
+            heard = timeout(self.listener.timeout, challenge::hear(&mut client, challenges)) => heard,
+            () = drain.begun() => return Err(Early::ShutDown),
+        };
+        match heard {
+            Ok(Ok(Heard::Challenge(answer))) => {
+                self.say(&mut client, answer).await;
+                Err(Early::Challenge("http-01"))
+            }
+            Ok(Ok(Heard::Other(heard))) if heard.is_empty() => Err(Early::ClientLeft),
+            Ok(Ok(Heard::Other(heard))) => {
+                let (socket, _) = client.into_parts();
+                Ok(PlainStream::with_unread(socket, Arc::clone(&self.shared.pool), heard))
+            }
+            Ok(Err(error)) => Err(error.into()),
+            Err(_) => Err(Early::TimedOut("before a request")),
         }
     }
 
@@ -354,7 +390,11 @@ impl Session {
         };
         match outcome {
             Ok(Ok(established)) => {
-                let stream = handshake.finish(established);
+                let mut stream = handshake.finish(established);
+                if stream.facts().is_challenge() {
+                    let _ = timeout(FAREWELL_TIMEOUT, stream.shutdown()).await;
+                    return Err(Early::Challenge("tls-alpn-01"));
+                }
                 self.shared.tally.handshakes.add();
                 if stream.facts().resumed {
                     self.shared.tally.resumptions.add();

@@ -9,6 +9,7 @@ use rustls::sign::SingleCertAndKey;
 use rustls::{NoKeyLog, ServerConfig};
 use waxseal_proto::Protocol;
 
+use crate::challenge;
 use crate::error::HandshakeError;
 use crate::explain;
 use crate::facts::Matched;
@@ -123,6 +124,13 @@ impl Acceptor {
 
     /// The session for a client that said `hello`, or something unreadable.
     pub(crate) fn serve(&self, hello: Option<&Hello>) -> Result<(Session, Served), Refusal> {
+        if let Some(sni) = challenge::asked(hello)
+            && let Some(answer) = self.store.challenge(&sni)
+        {
+            let session = UnbufferedServerConnection::new(challenge::config(&self.policy, answer)?)?;
+            let served = Served { name: sni.as_str().into(), matched: Matched::Exact, sni: Some(sni.into()) };
+            return Ok((Session::Server(Box::new(session)), served));
+        }
         if self.offers_only_others(hello) {
             let why = Why::Error(rustls::Error::NoApplicationProtocol);
             return Err(Refusal { alert: alert::NO_APPLICATION_PROTOCOL, why });

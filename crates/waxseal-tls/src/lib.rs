@@ -31,6 +31,7 @@
 
 mod acceptor;
 mod chain;
+mod challenge;
 mod connector;
 mod date;
 mod error;
@@ -58,6 +59,7 @@ mod unreadable;
 mod watcher;
 
 pub use acceptor::Acceptor;
+pub use challenge::{ChallengeIdentity, Challenges};
 pub use connector::{Connector, ConnectorError};
 pub use error::HandshakeError;
 pub use facts::{Facts, Matched};

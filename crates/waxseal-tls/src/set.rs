@@ -1,5 +1,6 @@
 //! All identities of the moment, and which of them a client gets.
 
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::sync::Arc;
 
@@ -40,6 +41,11 @@ pub enum SetWarning {
 /// All identities of the moment.
 pub struct CertificateSet {
     entries: Vec<Entry>,
+    /// The places of the identities with a name, in the entries' order; without it ten thousand names would have to be
+    /// compared at each ClientHello.
+    by_name: HashMap<String, Vec<usize>>,
+    /// The same for wildcards, by what stands behind `*.`.
+    by_parent: HashMap<String, Vec<usize>>,
     /// Every identity by its place among the entries, the ones to be preferred as the default first.
     defaults: Vec<usize>,
 }
@@ -70,7 +76,7 @@ impl CertificateSet {
                 warnings.push(SetWarning::SeveralDefaults(alike));
             }
         }
-        let names_server = |entry: &Entry| match_name(&entry.identity, &hostname).is_some();
+        let names_server = |entry: &Entry| covers(&entry.identity, &hostname);
         let is_default: Box<dyn Fn(&Entry) -> bool> = if !marked.is_empty() {
             Box::new(|entry| entry.default)
         } else if entries.iter().any(names_server) {
@@ -83,24 +89,36 @@ impl CertificateSet {
             let first = entries.first().map(|first| first.id.clone());
             Box::new(move |entry| Some(&entry.id) == first.as_ref())
         };
-        let mut defaults: Vec<usize> = (0..entries.len()).collect();
+        let as_good: HashSet<&String> = entries
+            .iter()
+            .filter(|entry| is_default(entry))
+            .flat_map(|entry| entry.identity.names())
+            .collect();
         // The sort is stable: among equals the configuration's order stands. What shares a name with the default is as
         // good, for clients that cannot use the default's kind of key.
-        defaults.sort_by_key(|&index| {
+        let mut defaults: Vec<usize> = (0..entries.len()).collect();
+        defaults.sort_by_cached_key(|&index| {
             let entry = entries.get(index)?;
-            let shares = || entries.iter().any(|other| is_default(other) && share_a_name(entry, other));
             let tier = if is_default(entry) {
                 0
-            } else if shares() {
+            } else if entry.identity.names().iter().any(|name| as_good.contains(name)) {
                 1
             } else {
                 2
             };
             Some((tier, entry.identity.is_rsa()))
         });
-        drop(is_default);
-        drop(marked);
-        (Self { entries, defaults }, warnings)
+        drop((is_default, as_good, marked));
+        let (mut by_name, mut by_parent) = (HashMap::<_, Vec<_>>::new(), HashMap::<_, Vec<_>>::new());
+        for (index, entry) in entries.iter().enumerate() {
+            for name in entry.identity.names() {
+                by_name.entry(name.clone()).or_default().push(index);
+                if let Some(parent) = name.strip_prefix("*.") {
+                    by_parent.entry(parent.to_owned()).or_default().push(index);
+                }
+            }
+        }
+        (Self { entries, by_name, by_parent, defaults }, warnings)
     }
 
     /// The identities, in configuration order.
@@ -123,10 +141,9 @@ impl CertificateSet {
     }
 
     fn best(&self, sni: Option<&str>, now: i64, fits: impl Fn(&Identity) -> bool) -> Option<Choice<'_>> {
-        let named = self.entries.iter().enumerate().filter_map(|(index, entry)| {
-            let matched = match_name(&entry.identity, sni?)?;
-            Some(Choice { index, entry, matched })
-        });
+        let named = self
+            .named(sni)
+            .filter_map(|(index, matched)| Some(Choice { index, entry: self.entries.get(index)?, matched }));
         let rank = |choice: &Choice<'_>| {
             let identity = &choice.entry.identity;
             (!identity.is_valid_at(now), choice.matched == Matched::Wildcard, identity.is_rsa())
@@ -134,14 +151,23 @@ impl CertificateSet {
         let for_name = named.filter(|choice| fits(&choice.entry.identity)).min_by_key(rank);
         for_name.or_else(|| {
             let matched = if sni.is_some() { Matched::Foreign } else { Matched::Unnamed };
-            let defaults = self.defaults.iter().filter_map(|&index| {
-                let entry = self.entries.get(index)?;
-                Some(Choice { index, entry, matched })
-            });
-            defaults
-                .filter(|choice| fits(&choice.entry.identity))
-                .min_by_key(|choice| !choice.entry.identity.is_valid_at(now))
+            let defaults = || {
+                let choice =
+                    |&index: &usize| Some(Choice { index, entry: self.entries.get(index)?, matched });
+                self.defaults.iter().filter_map(choice).filter(|choice| fits(&choice.entry.identity))
+            };
+            defaults().find(|choice| choice.entry.identity.is_valid_at(now)).or_else(|| defaults().next())
         })
+    }
+
+    /// The places of the identities that cover a name, and how. A wildcard stands for exactly one label (RFC 9525
+    /// section 6.3).
+    fn named(&self, sni: Option<&str>) -> impl Iterator<Item = (usize, Matched)> {
+        let exact = sni.and_then(|name| self.by_name.get(name));
+        let parent = sni.and_then(|name| name.split_once('.')).filter(|(label, _)| !label.is_empty());
+        let wildcard = parent.and_then(|(_, parent)| self.by_parent.get(parent));
+        let exact = exact.into_iter().flatten().map(|index| (*index, Matched::Exact));
+        exact.chain(wildcard.into_iter().flatten().map(|index| (*index, Matched::Wildcard)))
     }
 }
 
@@ -157,17 +183,9 @@ pub fn normal_name(name: &str) -> String {
     name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase()
 }
 
-/// Whether and how an identity covers a name. A wildcard stands for exactly one label (RFC 9525 section 6.3).
-fn match_name(identity: &Identity, name: &str) -> Option<Matched> {
-    let names = identity.names();
-    if names.iter().any(|own| own == name) {
-        return Some(Matched::Exact);
-    }
-    let (label, parent) = name.split_once('.')?;
-    let covers = |own: &String| own.strip_prefix("*.") == Some(parent);
-    (!label.is_empty() && names.iter().any(covers)).then_some(Matched::Wildcard)
-}
-
-fn share_a_name(one: &Entry, other: &Entry) -> bool {
-    one.identity.names().iter().any(|name| other.identity.names().contains(name))
+/// Whether an identity covers a name.
+fn covers(identity: &Identity, name: &str) -> bool {
+    let parent = name.split_once('.').filter(|(label, _)| !label.is_empty()).map(|(_, parent)| parent);
+    let covers = |own: &String| own == name || parent.is_some() && own.strip_prefix("*.") == parent;
+    identity.names().iter().any(covers)
 }

@@ -2,8 +2,9 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 
+use crate::challenge::{ChallengeIdentity, Challenges};
 use crate::set::CertificateSet;
 
 /// Where the current [`CertificateSet`] is published.
@@ -14,12 +15,17 @@ use crate::set::CertificateSet;
 pub struct CertificateStore {
     current: ArcSwap<CertificateSet>,
     updating: Mutex<()>,
+    challenges: ArcSwapOption<Box<dyn Challenges>>,
 }
 
 impl CertificateStore {
     /// A store that begins with `set`.
     pub fn new(set: CertificateSet) -> Arc<Self> {
-        Arc::new(Self { current: ArcSwap::from_pointee(set), updating: Mutex::new(()) })
+        Arc::new(Self {
+            current: ArcSwap::from_pointee(set),
+            updating: Mutex::new(()),
+            challenges: ArcSwapOption::empty(),
+        })
     }
 
     /// Replaces the set.
@@ -37,5 +43,15 @@ impl CertificateStore {
     /// The set in force.
     pub fn current(&self) -> Arc<CertificateSet> {
         self.current.load_full()
+    }
+
+    /// Has `challenges` answered by every acceptor that looks here; `None`: by none.
+    pub fn answer(&self, challenges: Option<Box<dyn Challenges>>) {
+        self.challenges.store(challenges.map(Arc::new));
+    }
+
+    /// The certificate to answer a challenge for `sni` with.
+    pub(crate) fn challenge(&self, sni: &str) -> Option<ChallengeIdentity> {
+        self.challenges.load().as_ref()?.answer(sni)
     }
 }

@@ -4,15 +4,17 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use waxseal_server::{BindError, Server};
-use waxseal_tls::{CertificateSet, CertificateStore, Watcher};
+use waxseal_tls::{CertificateSet, CertificateStore, Entry, Watcher};
 
 use crate::config::{self, Format, Loaded, Machine};
+use crate::control::{self, Control, InForce, Reach};
 use crate::logs::Logs;
+use crate::obtained::{self, ObtainError, Obtained, Opened};
 use crate::ports;
 use crate::privileges::{self, PrivilegeError};
+use crate::records;
 use crate::wiring::{Rooms, WiringError};
 
 /// How long sessions may go on once the process is told to stop.
@@ -30,6 +32,9 @@ pub enum ServeError {
     /// `server.run-as` that cannot be followed.
     #[error(transparent)]
     Privileges(#[from] PrivilegeError),
+    /// Certificates that can neither be obtained nor served.
+    #[error(transparent)]
+    Obtain(#[from] ObtainError),
     /// What the system refused otherwise.
     #[error("cannot start: {0}")]
     System(#[from] std::io::Error),
@@ -51,7 +56,7 @@ pub fn serve(loaded: Loaded, path: PathBuf) -> Result<(), ServeError> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let served = runtime.block_on(async {
         let signals = Signals::new()?;
-        App::start(loaded, path, logs)?.run(signals).await;
+        App::start(loaded, path, logs).await?.run(signals).await;
         Ok(())
     });
     // A look-up in the system's resolver may still block a thread; nobody waits for its answer.
@@ -66,6 +71,9 @@ struct App {
     rooms: Rooms,
     server: Server,
     watcher: Watcher,
+    obtained: Obtained,
+    reach: Reach,
+    _control: Option<Control>,
     in_force: config::Model,
 }
 
@@ -109,36 +117,49 @@ impl Signals {
 }
 
 impl App {
-    fn start(loaded: Loaded, path: PathBuf, logs: Logs) -> Result<Self, ServeError> {
+    async fn start(loaded: Loaded, path: PathBuf, logs: Logs) -> Result<Self, ServeError> {
         let Loaded { model, identities, .. } = loaded;
-        let (set, _) = CertificateSet::new(identities, &model.hostname);
+        let (set, _) = CertificateSet::new(identities.clone(), &model.hostname);
         let mut rooms = Rooms::new(CertificateStore::new(set));
         let mut server = Server::new(rooms.pool.clone());
 
         let (listeners, relays) = rooms.wire(&model)?.into_parts();
         let prepared = server.prepare(listeners).map_err(|errors| ServeError::Bind(bind_texts(&errors)))?;
+        let socket = control::bind(&path, model.run_as.as_ref());
         if let Some(run_as) = &model.run_as {
+            obtained::make_caches(&model, run_as)?;
             privileges::drop_to(run_as)?;
         }
         let watcher = Watcher::start(model.certificates.clone(), &model.hostname, rooms.store.clone())?;
+        let opened = Opened::open(&model, &identities).await?;
+        publish(&rooms, &server, identities, &opened, &model.hostname);
         server.apply(prepared);
         rooms.keep(relays);
+        let obtained = opened.start(&rooms.store, &model.hostname).await?;
+        let reach = Reach::new(rooms.store.clone(), server.counts());
+        reach.show(in_force(&model, &rooms, &obtained));
+        let control = socket.and_then(|socket| Control::start(socket, reach.clone()));
+        let control = control
+            .inspect_err(|error| {
+                tracing::warn!("`waxseal status` and `waxseal cert` will not reach this server: {error}");
+            })
+            .ok();
         tracing::info!(
             version = env!("CARGO_PKG_VERSION"),
             listeners = model.listeners.len(),
             certificates = model.certificates.len(),
             "serving"
         );
-        Ok(Self { path, logs, rooms, server, watcher, in_force: model })
+        Ok(Self { path, logs, rooms, server, watcher, obtained, reach, _control: control, in_force: model })
     }
 
     async fn run(mut self, mut signals: Signals) {
         let stop = loop {
             match signals.next().await {
                 Told::Stop(signal) => break signal,
-                Told::Reload => self.reload(),
+                Told::Reload => self.reload().await,
                 Told::Report => self.report(),
-                Told::ChildEnded => reap(),
+                Told::ChildEnded => waxseal_acme::bury_orphans(),
             }
         };
         tracing::info!(
@@ -166,7 +187,7 @@ impl App {
     }
 
     /// Reads the configuration again and puts it into force whole, or not at all.
-    fn reload(&mut self) {
+    async fn reload(&mut self) {
         tracing::info!("SIGHUP: reading {} again", self.path.display());
         let loaded = match config::load(&self.path, &Machine::this()) {
             Ok(loaded) => loaded,
@@ -175,12 +196,12 @@ impl App {
                 return;
             }
         };
-        if let Err(error) = self.change(loaded) {
+        if let Err(error) = self.change(loaded).await {
             tracing::error!("the configuration stays as it was: {error}");
         }
     }
 
-    fn change(&mut self, loaded: Loaded) -> Result<(), ServeError> {
+    async fn change(&mut self, loaded: Loaded) -> Result<(), ServeError> {
         let Loaded { model, identities, report } = loaded;
         if !report.is_empty() {
             tracing::warn!("the new configuration:\n{report}");
@@ -188,14 +209,18 @@ impl App {
         let (listeners, relays) = self.rooms.wire(&model)?.into_parts();
         let prepared =
             self.server.prepare(listeners).map_err(|errors| ServeError::Bind(bind_texts(&errors)))?;
-        let (set, _) = CertificateSet::new(identities, &model.hostname);
         let watcher = Watcher::start(model.certificates.clone(), &model.hostname, self.rooms.store.clone())?;
+        let opened = Opened::open(&model, &identities).await?;
 
-        // Nothing fails from here on.
+        // Nothing fails from here on, but that storage may break between two looks at it.
         self.watcher = watcher;
-        self.rooms.store.publish(set);
+        self.reach.show(InForce::default());
+        self.obtained = Obtained::default();
+        publish(&self.rooms, &self.server, identities, &opened, &model.hostname);
+        self.obtained = opened.start(&self.rooms.store, &model.hostname).await?;
         self.server.apply(prepared);
         self.rooms.keep(relays);
+        self.reach.show(in_force(&model, &self.rooms, &self.obtained));
         self.logs.change(model.log);
         if model.run_as != self.in_force.run_as {
             tracing::warn!("server.run-as is followed at the start only; restart waxseal to change it");
@@ -221,6 +246,24 @@ impl App {
             "counted since the start"
         );
     }
+}
+
+/// What commands are shown.
+fn in_force(model: &config::Model, rooms: &Rooms, obtained: &Obtained) -> InForce {
+    InForce {
+        renewers: obtained.renewers(),
+        listeners: records::listeners(model),
+        services: rooms.services(),
+    }
+}
+
+/// Puts certificates into force: those by hand, then those obtained; and who answers challenges.
+fn publish(rooms: &Rooms, server: &Server, by_hand: Vec<Entry>, opened: &Opened, hostname: &str) {
+    let all = by_hand.into_iter().chain(opened.entries()).collect();
+    rooms.store.publish(CertificateSet::new(all, hostname).0);
+    let answering = opened.answering();
+    rooms.store.answer(answering.clone().map(|answering| Box::new(answering) as _));
+    server.answer(answering.map(|answering| Box::new(answering) as _));
 }
 
 /// One line for each address that cannot be listened on: who holds it, or what is missing.
@@ -260,14 +303,5 @@ fn raise_open_files() {
         && let Err(error) = setrlimit(Resource::RLIMIT_NOFILE, hard, hard)
     {
         tracing::warn!("the limit of open files stays at {soft}: {error}");
-    }
-}
-
-/// As PID 1 of a container we inherit every orphan, and nobody else buries them.
-fn reap() {
-    while let Ok(status) = waitpid(None, Some(WaitPidFlag::WNOHANG)) {
-        if status == WaitStatus::StillAlive {
-            break;
-        }
     }
 }

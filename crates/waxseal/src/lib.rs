@@ -5,7 +5,10 @@
 pub mod app;
 pub mod command;
 pub mod config;
+pub mod control;
 pub mod logs;
+pub mod obtained;
 pub mod ports;
 pub mod privileges;
+pub mod records;
 pub mod wiring;

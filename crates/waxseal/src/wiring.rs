@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use waxseal_proto::Protocol;
-use waxseal_server::service::{Relay, RelayContext, Resolver};
+use waxseal_server::service::{Nothing, Relay, RelayContext, Resolver, Service};
 use waxseal_server::{Listener, Security, Upstream};
 use waxseal_tls::{Acceptor, CertificateStore, ConnectorError, Policy, Pool, TicketKeys, Trust};
 
@@ -81,12 +81,17 @@ impl Rooms {
         };
         let mut wired = Wired { listeners: Vec::new(), relays: Vec::new() };
         for listener in &model.listeners {
-            let upstream = model.upstream(&listener.upstream).ok_or_else(|| WiringError::NoUpstream {
-                listener: Arc::clone(&listener.name),
-                upstream: Arc::clone(&listener.upstream),
-            })?;
-            let relay = self.relay(&mut wired.relays, model, &context, upstream, listener.protocol)?;
-            wired.listeners.push(self.listener(listener, &model.hostname, relay));
+            let service: Arc<dyn Service> = match &listener.upstream {
+                None => Arc::new(Nothing::new(Arc::clone(&self.pool))),
+                Some(name) => {
+                    let upstream = model.upstream(name).ok_or_else(|| WiringError::NoUpstream {
+                        listener: Arc::clone(&listener.name),
+                        upstream: Arc::clone(name),
+                    })?;
+                    self.relay(&mut wired.relays, model, &context, upstream, listener.protocol)?
+                }
+            };
+            wired.listeners.push(self.listener(listener, &model.hostname, service));
         }
         Ok(wired)
     }
@@ -94,6 +99,11 @@ impl Rooms {
     /// Keeps the relays of what is now in force, and lets the others end with their last session.
     pub fn keep(&mut self, relays: KeptRelays) {
         self.relays = relays.0;
+    }
+
+    /// The services in force, with the protocol that is spoken to each.
+    pub fn services(&self) -> Vec<(Protocol, Arc<Relay>)> {
+        self.relays.iter().map(|kept| (kept.protocol, Arc::clone(&kept.relay))).collect()
     }
 
     fn relay(
@@ -126,7 +136,12 @@ impl Rooms {
         Ok(relay)
     }
 
-    fn listener(&self, listener: &config::Listener, hostname: &Arc<str>, relay: Arc<Relay>) -> Listener {
+    fn listener(
+        &self,
+        listener: &config::Listener,
+        hostname: &Arc<str>,
+        service: Arc<dyn Service>,
+    ) -> Listener {
         let acceptor = |policy: &Policy| {
             Acceptor::new(
                 &listener.name,
@@ -154,7 +169,7 @@ impl Rooms {
                 }
             },
             timeout: listener.timeout,
-            service: relay,
+            service,
         }
     }
 }

@@ -4,6 +4,7 @@ mod diagnose;
 mod dial;
 mod error;
 mod health;
+mod nothing;
 mod relay;
 
 use std::future::Future;
@@ -19,6 +20,7 @@ use crate::leg::Leg;
 pub use self::diagnose::{Finding, Severity, diagnose};
 pub use self::dial::Resolver;
 pub use self::error::ServiceError;
+pub use self::nothing::Nothing;
 pub use self::relay::{Relay, RelayContext};
 
 /// A future that lives as long as the service it asks.

@@ -1,5 +1,6 @@
 //! The room from outside: its own public face against rustls' buffered connections, over real sockets.
 
+mod challenges;
 mod connections;
 mod handshakes;
 mod identities;

@@ -1,8 +1,11 @@
 //! What is typed: the commands and what they print. Data goes to standard output, talk to standard error.
 
+pub mod cert;
 pub mod check;
 mod pages;
+mod running;
 pub mod show;
+mod table;
 
 use std::io::{self, IsTerminal as _, Write as _};
 use std::path::PathBuf;
@@ -47,6 +50,21 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Say how the running server is doing: listeners, services, sessions, certificates
+    Status {
+        #[command(flatten)]
+        file: ConfigurationFile,
+        /// Print one JSON object instead
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show and renew the certificates of the running server
+    Cert {
+        #[command(flatten)]
+        file: ConfigurationFile,
+        #[command(subcommand)]
+        what: Cert,
+    },
     /// Print a script that completes commands and options in a shell
     Completions {
         /// The shell
@@ -60,6 +78,36 @@ enum Command {
     },
 }
 
+/// What about certificates.
+#[derive(Debug, Subcommand)]
+enum Cert {
+    /// Every certificate: its state, names, issuer, days left, next renewal; and why one is failing
+    List {
+        /// Print one JSON object a line instead
+        #[arg(long)]
+        json: bool,
+    },
+    /// All about one certificate
+    Show {
+        /// One of its names, or what the list calls it
+        name: String,
+        /// Print one JSON object a line instead
+        #[arg(long)]
+        json: bool,
+    },
+    /// Obtain a new certificate now, and tell step by step how it goes
+    Renew {
+        /// One of its names, or what the list calls it
+        name: String,
+        /// Pass the limit of orders a week and the CA's wish to be left alone
+        #[arg(long)]
+        force: bool,
+        /// Print one JSON object a line instead
+        #[arg(long)]
+        json: bool,
+    },
+}
+
 /// Which configuration.
 #[derive(Debug, Args)]
 struct ConfigurationFile {
@@ -67,6 +115,7 @@ struct ConfigurationFile {
     #[arg(
         long,
         short,
+        global = true,
         value_name = "FILE",
         env = "WAXSEAL_CONFIG",
         default_value = "/etc/waxseal/waxseal.toml"
@@ -95,6 +144,12 @@ pub fn run() -> ExitCode {
                 ExitCode::SUCCESS
             }
             Err(report) => refuse(&report),
+        },
+        Command::Status { file, json } => running::status(&file.config, json),
+        Command::Cert { file, what } => match what {
+            Cert::List { json } => cert::list(&file.config, json),
+            Cert::Show { name, json } => cert::show(&file.config, &name, json),
+            Cert::Renew { name, force, json } => cert::renew(&file.config, &name, force, json),
         },
         Command::Completions { shell } => {
             print(&pages::completions(&mut Cli::command(), shell));

@@ -15,6 +15,7 @@ table! {
         server: Server,
         upstream: Named<Upstream>,
         certificate: Named<Certificate>,
+        acme: Named<Acme>,
         log: Log,
     }
 }
@@ -124,6 +125,49 @@ table! {
 }
 
 table! {
+    /// `acme.ID.*`
+    Acme {
+        directory: Word,
+        ca: Roots,
+        contact: Words,
+        domains: Words,
+        challenge: Word,
+        cache: Word,
+        renew_before: Duration,
+        eab: Eab,
+        default: bool,
+        profile: Word,
+        key_types: Words,
+        reuse_key: bool,
+        preflight: bool,
+        public_ip: Words,
+        fallback: Word,
+        provider: Word,
+        polling_interval: Duration,
+        propagation_timeout: Duration,
+        ttl: Duration,
+        origin: Word,
+        host: Word,
+        port: i64,
+        protocol: Word,
+        tsig_algorithm: Word,
+        key: Word,
+        secret: Word,
+        email: Word,
+        timeout: Duration,
+        command: Words,
+    }
+}
+
+table! {
+    /// `acme.ID.eab.*`
+    Eab {
+        kid: Word,
+        hmac_key: Word,
+    }
+}
+
+table! {
     /// `log.*`
     Log {
         level: Word,
@@ -132,8 +176,7 @@ table! {
 }
 
 /// Tables that are part of the configuration and not of this version, each with what to do instead.
-pub(crate) const LATER: [(&str, &str); 3] = [
-    ("acme", "let a client such as certbot fetch certificates and give their files in [certificate.ID]"),
+pub(crate) const LATER: [(&str, &str); 2] = [
     ("mailboxes", "give every listener an `upstream`: the mail server behind it"),
     (
         "admin",

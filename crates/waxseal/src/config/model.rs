@@ -1,6 +1,7 @@
 //! The configuration as it is used: every value decided, nothing left that means "default".
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -28,6 +29,8 @@ pub struct Model {
     pub upstreams: Vec<Upstream>,
     /// Who we are, in the order of the file.
     pub certificates: Vec<CertificateSpec>,
+    /// How certificates are come by, in the order of the file.
+    pub acme: Vec<Acme>,
     /// What is logged, and how.
     pub log: Log,
     /// The settings outside of listeners, each with where it comes from: `server`, `upstream.ID`, ...
@@ -39,6 +42,15 @@ impl Model {
     pub fn upstream(&self, name: &str) -> Option<&Upstream> {
         self.upstreams.iter().find(|upstream| &*upstream.name == name)
     }
+}
+
+/// One CA and the names to be certified by it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Acme {
+    /// What is wanted.
+    pub settings: Arc<waxseal_acme::Settings>,
+    /// Where account, keys and certificates are kept.
+    pub cache: PathBuf,
 }
 
 /// The settings of one table of the file, as `show` prints them.
@@ -80,8 +92,9 @@ pub struct Listener {
     pub security: Security,
     /// How long a handshake may take, and on listeners that require TLS the time from greeting to STARTTLS.
     pub timeout: Duration,
-    /// The name of the upstream behind; [`Model::upstream`] has it.
-    pub upstream: Arc<str>,
+    /// The name of the upstream behind; [`Model::upstream`] has it. `None` on `http` listeners that are there to answer
+    /// challenges alone.
+    pub upstream: Option<Arc<str>>,
     /// Every setting with where it comes from.
     pub settings: Vec<InForce>,
     /// Where it stands in the file, for messages that come up later.
@@ -95,7 +108,7 @@ pub struct Places {
     pub header: Span,
     /// Its addresses, as many as `bind` has.
     pub bind: Vec<Span>,
-    /// The name of its upstream.
+    /// The name of its upstream; its header where it has none.
     pub upstream: Span,
 }
 
@@ -116,6 +129,16 @@ pub enum Security {
 }
 
 impl Security {
+    /// In words.
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Self::Clear => "cleartext",
+            Self::Implicit(_) => "implicit TLS",
+            Self::StartTls { require: true, .. } => "STARTTLS required",
+            Self::StartTls { require: false, .. } => "STARTTLS offered",
+        }
+    }
+
     /// What is allowed, where there is TLS.
     pub fn policy(&self) -> Option<&Policy> {
         match self {

@@ -63,7 +63,7 @@ fn spoken(model: &Model) -> impl Iterator<Item = (usize, &Upstream, Protocol)> {
     model.upstreams.iter().enumerate().flat_map(move |(index, upstream)| {
         Protocol::ALL.into_iter().filter_map(move |protocol| {
             let spoken = |listener: &crate::config::Listener| {
-                listener.upstream == upstream.name && listener.protocol == protocol
+                listener.upstream.as_ref() == Some(&upstream.name) && listener.protocol == protocol
             };
             model.listeners.iter().any(spoken).then_some((index, upstream, protocol))
         })

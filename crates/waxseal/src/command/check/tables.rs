@@ -2,55 +2,13 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use comfy_table::{ContentArrangement, Table as Rendering, presets};
-use serde_json::{Map, Value};
+use serde_json::Value;
 use waxseal_tls::{Group, Policy, Suite, Version};
 
-use crate::config::{Listener, Loaded, Security, UpstreamTls};
+use crate::command::table::Table;
+use crate::config::{Loaded, UpstreamTls};
 
-/// Bytes above which a list takes a line for each of its elements.
-const WIDE_CELL: usize = 50;
 const SECONDS_A_DAY: i64 = 86_400;
-
-/// Rows under a header.
-pub(super) struct Table {
-    /// The names of the columns, for people; in lower case for programs.
-    header: &'static [&'static str],
-    rows: Vec<Vec<Value>>,
-}
-
-impl Table {
-    /// The rows as objects.
-    pub(super) fn records(self) -> Vec<Map<String, Value>> {
-        let keys = || self.header.iter().map(|name| name.to_lowercase().replace(' ', "-"));
-        self.rows.into_iter().map(|row| keys().zip(row).collect()).collect()
-    }
-
-    /// The rows side by side.
-    fn render(&self) -> String {
-        let mut table = Rendering::new();
-        table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Dynamic);
-        table.set_header(self.header.iter().map(|name| name.to_uppercase()));
-        for row in &self.rows {
-            table.add_row(row.iter().map(cell));
-        }
-        table.trim_fmt()
-    }
-}
-
-fn cell(value: &Value) -> String {
-    match value {
-        Value::Null => "-".to_owned(),
-        Value::String(text) => text.clone(),
-        Value::Bool(value) => if *value { "yes" } else { "no" }.to_owned(),
-        Value::Array(values) => {
-            let cells: Vec<_> = values.iter().map(cell).collect();
-            let line = cells.join(", ");
-            if line.len() > WIDE_CELL { cells.join("\n") } else { line }
-        }
-        value => value.to_string(),
-    }
-}
 
 /// Every table, for people.
 pub(super) fn all(loaded: &Loaded) -> String {
@@ -62,13 +20,13 @@ pub(super) fn all(loaded: &Loaded) -> String {
 /// Where clients knock and who is behind.
 pub(super) fn listeners(loaded: &Loaded) -> Table {
     let rows = loaded.model.listeners.iter().map(|listener| {
-        let upstream = loaded.model.upstream(&listener.upstream);
+        let upstream = listener.upstream.as_ref().and_then(|name| loaded.model.upstream(name));
         vec![
             Value::from(&*listener.name),
             listener.protocol.as_str().into(),
             listener.bind.iter().map(ToString::to_string).collect(),
-            security(listener).into(),
-            Value::from(&*listener.upstream),
+            listener.security.as_str().into(),
+            listener.upstream.as_deref().unwrap_or("-").into(),
             upstream.map(|upstream| upstream.forwarding.as_str()).into(),
             upstream.map(|upstream| UpstreamTls::word(upstream.tls.mode)).into(),
         ]
@@ -76,15 +34,6 @@ pub(super) fn listeners(loaded: &Loaded) -> Table {
     Table {
         header: &["listener", "protocol", "bind", "security", "upstream", "forwarding", "leg behind"],
         rows: rows.collect(),
-    }
-}
-
-fn security(listener: &Listener) -> &'static str {
-    match &listener.security {
-        Security::Clear => "cleartext",
-        Security::Implicit(_) => "implicit TLS",
-        Security::StartTls { require: true, .. } => "STARTTLS required",
-        Security::StartTls { require: false, .. } => "STARTTLS offered",
     }
 }
 

@@ -94,6 +94,7 @@ pub(super) fn choice(
     certificates: &[Certificate],
     hostname: &str,
     written: &[(Located<String>, Located<file::Certificate>)],
+    has_acme: bool,
     problems: &mut Problems,
 ) {
     let entries = certificates.iter().map(|certificate| certificate.entry.clone()).collect();
@@ -101,6 +102,8 @@ pub(super) fn choice(
     for warning in warnings {
         match &warning {
             SetWarning::SeveralDefaults(ids) => several_defaults(ids, written, problems),
+            // Which one is the first is not known before those of the CA are there.
+            _ if has_acme => {}
             _ => {
                 problems.warning(written.first().map(|(name, _)| name.span.clone()), warning.to_string());
             }

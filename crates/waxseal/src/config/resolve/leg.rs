@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use waxseal_server::{Address, LegSecurity};
-use waxseal_tls::{Connector, Pool, pin_text};
+use waxseal_tls::pin_text;
 
 use super::choice::choose;
 use super::pem;
@@ -154,14 +154,6 @@ fn from_hexadecimal(text: &str) -> Option<[u8; 32]> {
 }
 
 fn ca(source: &Located<Roots>, problems: &mut Problems) -> Option<Trust> {
-    let pem = pem::text(&source.value.0, &source.span, problems)?;
-    // Whoever connects reads the roots: it says what it makes of them.
-    let roots = waxseal_tls::Trust::Roots(pem.clone().into_bytes());
-    if let Err(error) = Connector::new(&roots, "localhost", Pool::new(0)) {
-        problems
-            .error(source.span.clone(), error.to_string())
-            .help("`ca` is the path of a file with the CA's root in PEM");
-        return None;
-    }
+    let pem = pem::roots(source, problems)?;
     Some(Trust::Ca { pem, written: pem::in_words(&source.value.0) })
 }

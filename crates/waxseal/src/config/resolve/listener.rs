@@ -46,6 +46,8 @@ pub(super) struct Surroundings<'s> {
     pub(super) source: &'s Source,
     pub(super) server: &'s Level,
     pub(super) upstreams: &'s [(String, Option<Upstream>)],
+    /// Whether there are challenges that `http` listeners answer, so that they need no service.
+    pub(super) challenges: bool,
 }
 
 /// Decides every setting of one listener.
@@ -64,12 +66,19 @@ pub(super) fn listener(
     let binds = binds(name, table, problems);
     let shown = table.bind.as_ref().map(|list| list.with(binds.iter().map(|bind| bind.address).collect()));
     ledger.only("bind", (Origin::Listener, &shown), Vec::new());
-    let upstream = service(name, table, around.upstreams, problems);
+    // An `http` listener may be there to answer challenges alone.
+    let is_http = protocol.as_ref().is_some_and(|protocol| protocol.value == Protocol::Http);
+    let alone = around.challenges && is_http && table.upstream.is_none() && !table.refused("upstream");
+    let upstream = if alone { None } else { service(name, table, around.upstreams, problems) };
     let shown = upstream.map(|upstream| upstream.with(upstream.value.as_str().to_owned()));
     ledger.only("upstream", (Origin::Listener, &shown), String::new());
     let listener = protocol.and_then(|protocol| {
-        let upstream = upstream?;
-        suits(protocol.value, upstream, around.upstreams, problems);
+        if upstream.is_none() && !alone {
+            return None;
+        }
+        if let Some(upstream) = upstream {
+            suits(protocol.value, upstream, around.upstreams, problems);
+        }
         let header = name.span.clone();
         let places =
             tls::Places { protocol: protocol.value, listener: &own.tls, server: &around.server.tls, header };
@@ -94,12 +103,12 @@ pub(super) fn listener(
                 .value,
             security: security?,
             timeout,
-            upstream: Arc::from(upstream.value.as_str()),
+            upstream: upstream.map(|upstream| Arc::from(upstream.value.as_str())),
             settings: ledger.close(),
             places: model::Places {
                 header: name.span.clone(),
                 bind: binds.iter().map(|bind| bind.span.clone()).collect(),
-                upstream: upstream.span.clone(),
+                upstream: upstream.map_or(&name.span, |upstream| &upstream.span).clone(),
             },
         })
     });

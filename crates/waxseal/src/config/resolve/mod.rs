@@ -1,5 +1,6 @@
 //! From what is written to what is used, telling everything that cannot be meant.
 
+mod acme;
 mod bind;
 mod certificate;
 mod choice;
@@ -37,14 +38,16 @@ pub(super) fn resolve(
         server: file.server.map(|server| server.value).unwrap_or_default(),
         upstreams: file.upstream.map(|upstreams| upstreams.value).unwrap_or_default(),
         certificates: file.certificate.map(|certificates| certificates.value).unwrap_or_default(),
+        acme: file.acme.map(|acme| acme.value).unwrap_or_default(),
     };
     let once = server::once(&written.server, machine, source, problems);
     let (log, log_settings) = server::log(file.log.as_ref().map(|log| &log.value), source, problems);
     let mut settings = vec![once.settings, log_settings];
     let upstreams = upstreams(&written, source, &mut settings, problems);
     let listeners = listeners(&written, &upstreams, source, problems);
+    let acme = acme::acme(&written.acme, &listeners, source, &mut settings, problems);
     let certificates = certificates(&written, once.hostname.as_deref(), source, &mut settings, problems);
-    served(&listeners, &written.certificates, &certificates, problems);
+    served(&listeners, &written, &certificates, problems);
     let (certificates, identities) =
         certificates.into_iter().map(|certificate| (certificate.spec, certificate.entry)).unzip();
     let model = Model {
@@ -54,6 +57,7 @@ pub(super) fn resolve(
         listeners,
         upstreams: upstreams.into_iter().filter_map(|(_, upstream)| upstream).collect(),
         certificates,
+        acme,
         log,
         settings,
     };
@@ -67,6 +71,13 @@ struct Written {
     listeners_refused: bool,
     upstreams: Named<file::Upstream>,
     certificates: Named<file::Certificate>,
+    acme: Named<file::Acme>,
+}
+
+impl Written {
+    fn has_acme(&self) -> bool {
+        !self.acme.tables.is_empty() || !self.acme.refused.is_empty()
+    }
 }
 
 /// Every upstream by name; those without a value are there and wrong.
@@ -93,7 +104,7 @@ fn listeners(
 ) -> Vec<Listener> {
     let server = &written.server;
     let level = Level::check(&parts!(server), problems);
-    let around = Surroundings { source, server: &level, upstreams };
+    let around = Surroundings { source, server: &level, upstreams, challenges: written.has_acme() };
     let empty = Named::default();
     let tables = server.listener.as_ref().map_or(&empty, |listeners| &listeners.value);
     let drafts: Vec<Draft> = tables
@@ -110,7 +121,7 @@ fn listeners(
     let binds = drafts.iter().flat_map(|draft| draft.binds.iter().map(|bind| (draft.name.as_str(), bind)));
     bind::conflicts(binds, problems);
     // A listener that means an upstream and misses it would have it told of twice.
-    if !refused && drafts.iter().all(|draft| draft.upstream.is_some()) {
+    if !refused && drafts.iter().all(|draft| draft.upstream.is_some() || draft.listener.is_some()) {
         unused(&written.upstreams, &drafts, problems);
     }
     drafts.into_iter().filter_map(|draft| draft.listener).collect()
@@ -131,6 +142,7 @@ fn certificates(
     settings: &mut Vec<Section>,
     problems: &mut Problems,
 ) -> Vec<Certificate> {
+    let has_acme = written.has_acme();
     let written = &written.certificates.tables;
     let mut certificates = Vec::with_capacity(written.len());
     for (name, table) in written {
@@ -139,27 +151,24 @@ fn certificates(
         settings.push(section);
     }
     if let (Some(hostname), true) = (hostname, certificates.len() == written.len()) {
-        certificate::choice(&certificates, hostname, written, problems);
+        certificate::choice(&certificates, hostname, written, has_acme, problems);
     }
     certificates
 }
 
 /// What each listener promises its clients, and that there is a certificate to keep it with.
-fn served(
-    listeners: &[Listener],
-    written: &Named<file::Certificate>,
-    certificates: &[Certificate],
-    problems: &mut Problems,
-) {
+fn served(listeners: &[Listener], written: &Written, certificates: &[Certificate], problems: &mut Problems) {
     for listener in listeners {
         conventions::check(listener, problems);
         conventions::usable(listener, certificates, problems);
     }
     let first = listeners.iter().find(|listener| listener.security.policy().is_some());
-    if let (Some(first), true) = (first, written.tables.is_empty() && written.refused.is_empty()) {
+    let named = &written.certificates;
+    let none = named.tables.is_empty() && named.refused.is_empty() && !written.has_acme();
+    if let (Some(first), true) = (first, none) {
         let title = format!("listener `{}` offers TLS, and no certificate is configured", first.name);
         problems
             .error(first.places.header.clone(), title)
-            .help("add [certificate.NAME] with cert and private-key, or set `tls.enable = false`");
+            .help("add [acme.NAME] with contact and domains, or [certificate.NAME] with cert and private-key, or set `tls.enable = false`");
     }
 }

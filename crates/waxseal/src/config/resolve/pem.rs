@@ -1,11 +1,13 @@
 //! PEM that stands in the configuration or in files it names.
 
-use waxseal_tls::{PemPart, PemSource};
+use waxseal_tls::{Connector, PemPart, PemSource, Pool, Trust};
 
 use crate::config::macros;
 use crate::config::problem::Problems;
+use crate::config::reader::Located;
 use crate::config::source::Span;
 use crate::config::unreadable;
+use crate::config::values::Roots;
 
 /// The whole text; a file that cannot be read is told of.
 pub(super) fn text(source: &PemSource, span: &Span, problems: &mut Problems) -> Option<String> {
@@ -33,4 +35,17 @@ pub(super) fn in_words(source: &PemSource) -> String {
         PemPart::Text(_) => "(PEM text)".to_owned(),
     });
     words.collect()
+}
+
+/// The roots to trust, checked.
+pub(super) fn roots(source: &Located<Roots>, problems: &mut Problems) -> Option<String> {
+    let pem = text(&source.value.0, &source.span, problems)?;
+    // Whoever connects reads the roots: it says what it makes of them.
+    if let Err(error) = Connector::new(&Trust::Roots(pem.clone().into_bytes()), "localhost", Pool::new(0)) {
+        problems
+            .error(source.span.clone(), error.to_string())
+            .help("`ca` is the path of a file with the CA's root in PEM");
+        return None;
+    }
+    Some(pem)
 }

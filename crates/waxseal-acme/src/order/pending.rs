@@ -1,0 +1,62 @@
+//! The order in flight: its address at the CA and the key it is for, so that a process that dies does not waste it.
+
+use serde::{Deserialize, Serialize};
+use waxseal_storage::{Guard, Key, Storage, keys};
+use zeroize::Zeroizing;
+
+use crate::challenge::storage;
+use crate::issuer::{IssueError, OrderRequest};
+
+/// What is kept of an order.
+#[derive(Clone, Serialize, Deserialize)]
+pub(super) struct Pending {
+    /// The CA.
+    pub(super) directory: String,
+    /// The order's address.
+    pub(super) url: String,
+    /// The key that the certificate will be for, PEM.
+    pub(super) key: Zeroizing<String>,
+    /// The profile asked for.
+    #[serde(default)]
+    pub(super) profile: Option<String>,
+}
+
+/// Where it is kept.
+pub(super) struct Place<'a> {
+    storage: &'a dyn Storage,
+    key: Key,
+}
+
+impl<'a> Place<'a> {
+    pub(super) fn new(storage_: &'a dyn Storage, want: &OrderRequest) -> Result<Self, IssueError> {
+        let key = keys::order(&want.name_texts(), want.key_type.as_str());
+        Ok(Self { storage: storage_, key: key.map_err(|e| storage(&e.into()))? })
+    }
+
+    /// The order that an earlier process left, if it is one that would serve `want` at the CA of `directory`.
+    pub(super) async fn read(
+        &self,
+        directory: &str,
+        want: &OrderRequest,
+    ) -> Result<Option<Pending>, IssueError> {
+        let stored = self.storage.get(&self.key).await.map_err(|e| storage(&e))?;
+        let pending = stored.and_then(|it| serde_json::from_slice::<Pending>(&it.value).ok());
+        Ok(pending.filter(|it| {
+            it.directory == directory
+                && it.profile == want.profile
+                && want.reuse_key.as_ref().is_none_or(|key| *key == it.key)
+        }))
+    }
+
+    pub(super) async fn keep(&self, pending: &Pending) -> Result<(), IssueError> {
+        let value = Zeroizing::new(serde_json::to_vec(pending).unwrap_or_default());
+        self.storage.put(&self.key, &value, Guard::Always).await.map(drop).map_err(|e| storage(&e))
+    }
+
+    /// The order is of no use any more. Where that cannot be written down, the next attempt finds out again.
+    pub(super) async fn forget(&self) {
+        if let Err(error) = self.storage.delete(&self.key, Guard::Always).await {
+            tracing::warn!(key = %self.key, %error, "an order that has ended cannot be forgotten");
+        }
+    }
+}

@@ -1,0 +1,422 @@
+//! One certificate's turn: from the lease to the stored bundle.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::Serialize;
+use tokio::time::{sleep, timeout};
+use waxseal_storage::{Guard, Lease, Storage, StorageError};
+use zeroize::Zeroizing;
+
+use super::Shared;
+use super::state::{Fresh, State};
+use crate::bundle::Bundle;
+use crate::clock::fraction;
+use crate::issuer::{Failure, Fault, IssueError, OrderRequest, Progress, RenewalWindow, Replaces, Stage};
+use crate::ledger::Attempts;
+use crate::plan::{self, Action, Asked, Barrier};
+use crate::settings::Settings;
+use crate::target::Target;
+
+/// For how long a lease is taken at a time.
+const LEASE: Duration = Duration::from_secs(90);
+/// How often it is renewed.
+const KEEP: Duration = Duration::from_secs(30);
+/// How long an order may take, waiting for DNS included.
+const ORDER: Duration = Duration::from_secs(30 * 60);
+/// How long the checks before it may take, all names together.
+const CHECKS: Duration = Duration::from_secs(5 * 60);
+/// How long a question to the CA may take.
+const QUESTION: Duration = Duration::from_secs(60);
+/// After how many seconds a CA that did not answer is asked for its window again.
+const ASK_AGAIN: u64 = 3600;
+/// After how many seconds a certificate that another process works on is looked at again.
+const REST: i64 = 30;
+
+/// How much is brushed aside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Urgency {
+    /// Nothing: only what is due is done.
+    WhenDue,
+    /// The plan and the back-off ladder, but neither the CA's `Retry-After` nor the weekly cap.
+    Now,
+    /// Those too.
+    Force,
+}
+
+/// What came of it.
+#[derive(Clone, Debug)]
+pub enum Outcome {
+    /// A new certificate is stored.
+    Renewed {
+        /// In hexadecimal.
+        serial: String,
+        /// End of its life, in unix seconds.
+        not_after: i64,
+    },
+    /// Nothing is due before then, in unix seconds.
+    NotDue(i64),
+    /// Not before then, in unix seconds.
+    Barred(i64, Barrier),
+    /// An order for it is in flight, here or in another process.
+    Busy,
+    /// It failed.
+    Failed(IssueError),
+}
+
+/// The right to work on one certificate, within this process. Given back when dropped.
+pub(super) struct Job {
+    shared: Arc<Shared>,
+    index: usize,
+}
+
+impl Drop for Job {
+    fn drop(&mut self) {
+        self.shared.with(self.index, |state| (state.in_flight, state.stage) = (false, None));
+        self.shared.news.notify_one();
+    }
+}
+
+impl Job {
+    /// Takes the right, unless another job of this process has it.
+    pub(super) fn begin(shared: &Arc<Shared>, index: usize) -> Option<Self> {
+        let free = shared.with(index, |state| !std::mem::replace(&mut state.in_flight, true))?;
+        free.then(|| Self { shared: Arc::clone(shared), index })
+    }
+
+    /// Does what is due. Whatever fails is logged and kept.
+    pub(super) async fn run(self, urgency: Urgency, progress: &Progress) -> Outcome {
+        let shared = Arc::clone(&self.shared);
+        let Some(target) = shared.targets.get(self.index) else { return Outcome::Busy };
+        let storage = &*shared.storage;
+        let lease = match storage.acquire(&target.certificate, LEASE).await {
+            Ok(Some(lease)) => lease,
+            Ok(None) => {
+                self.rest();
+                return Outcome::Busy;
+            }
+            Err(error) => {
+                return self.fail(target, None, &target.settings, storage_error(storage, &error)).await;
+            }
+        };
+        let done = tokio::select! {
+            done = self.work(target, &lease, urgency, progress) => done,
+            () = keep(storage, &lease) => {
+                self.rest();
+                return Outcome::Busy;
+            }
+        };
+        let outcome = match done {
+            Ok(outcome) => outcome,
+            Err((settings, error)) => self.fail(target, Some(&lease), &settings, error).await,
+        };
+        if let Err(error) = storage.release(lease).await {
+            tracing::warn!("{target}: {error}");
+        }
+        outcome
+    }
+
+    /// Leaves the certificate to whoever holds its lease.
+    fn rest(&self) {
+        let until = self.shared.clock.now() + REST;
+        self.shared.with(self.index, |state| state.rest_until = until);
+    }
+
+    /// Looks again, now under the lease, and does what is due.
+    async fn work(
+        &self,
+        target: &Target,
+        lease: &Lease,
+        urgency: Urgency,
+        progress: &Progress,
+    ) -> Result<Outcome, (Arc<Settings>, IssueError)> {
+        let ours = |error| (Arc::clone(&target.settings), error);
+        if let Some(bundle) = self.shared.with(self.index, |state| state.unsaved.take()).flatten() {
+            return self.save(target, lease, bundle, progress).await.map_err(ours);
+        }
+        loop {
+            let storage = &*self.shared.storage;
+            let fresh = Fresh::read(storage, target).await;
+            let fresh = fresh.map_err(|error| ours(storage_error(storage, &error)))?;
+            let (next, barrier) = self.look(target, &fresh);
+            let due = next.at <= self.shared.clock.now();
+            let ca = match (urgency, next.action) {
+                (Urgency::WhenDue, _) if !due => return Ok(Outcome::NotDue(next.at)),
+                (Urgency::WhenDue, Action::AskWindow) => {
+                    self.ask_window(target, fresh.bundle).await;
+                    continue;
+                }
+                (Urgency::WhenDue | Urgency::Force, Action::Order { ca, .. }) => ca,
+                (Urgency::Force, Action::AskWindow) => 0,
+                (Urgency::Now, action) => match (barrier, action) {
+                    (Some((until, barrier)), _) => return Ok(Outcome::Barred(until, barrier)),
+                    (None, Action::Order { ca, .. }) => ca,
+                    (None, Action::AskWindow) => 0,
+                },
+            };
+            let settings = target.authorities().nth(ca).unwrap_or(&target.settings);
+            let ordered = self.order(target, settings, lease, fresh.bundle, progress).await;
+            return ordered.map_err(|error| (Arc::clone(settings), error));
+        }
+    }
+
+    /// Takes over what was read, and plans.
+    fn look(&self, target: &Target, fresh: &Fresh) -> (plan::Next, Option<(i64, Barrier)>) {
+        let now = self.shared.clock.now();
+        let mut states = self.shared.states();
+        let siblings = self.shared.histories(&states, self.index);
+        let siblings: Vec<&Attempts> = siblings.iter().collect();
+        let mut nowhere = State::default();
+        let state = states.get_mut(self.index).unwrap_or(&mut nowhere);
+        state.take(fresh, target, now);
+        state.rest_until = 0;
+        (state.next(target, &siblings, now), state.plan(target, &siblings, now, plan::barrier))
+    }
+
+    /// Asks the CA that the certificate is from when it would like it to be renewed. A CA that does not answer is asked
+    /// again later; until then what it said before stands.
+    async fn ask_window(&self, target: &Target, bundle: Option<Bundle>) {
+        let Some(bundle) = bundle else { return };
+        let issuer = target
+            .authorities()
+            .find(|settings| settings.directory == bundle.directory)
+            .and_then(|settings| self.shared.issuers.get(&settings.id));
+        let answer = match (issuer, bundle.leaf()) {
+            (Some(issuer), Some(leaf)) => timeout(QUESTION, issuer.renewal_info(&leaf)).await,
+            _ => Ok(Ok(None)),
+        };
+        let now = self.shared.clock.now();
+        let before = || self.shared.with(self.index, |state| state.asked.clone()).flatten();
+        let window = match answer {
+            Ok(Ok(window)) => window,
+            failed => {
+                tracing::info!(
+                    "{target}: when to renew could not be asked: {}",
+                    match failed {
+                        Ok(Err(error)) => error.to_string(),
+                        _ => "no answer".to_owned(),
+                    }
+                );
+                before()
+                    .and_then(|asked| asked.window)
+                    .map(|window| RenewalWindow { retry_after: ASK_AGAIN, ..window })
+            }
+        };
+        if let Some(RenewalWindow { explanation: Some(explanation), end, .. }) = &window
+            && *end <= now
+        {
+            tracing::warn!("{target}: the CA wants it to be renewed now: {explanation}");
+        }
+        let asked = Asked { at: now, serial: bundle.serial, window };
+        if let Ok(text) = serde_json::to_vec(&asked)
+            && let Err(error) = self.shared.storage.put(&target.renewal_info, &text, Guard::Always).await
+        {
+            tracing::debug!("{target}: {error}");
+        }
+        self.shared.with(self.index, |state| state.asked = Some(asked));
+    }
+
+    async fn order(
+        &self,
+        target: &Target,
+        settings: &Arc<Settings>,
+        lease: &Lease,
+        former: Option<Bundle>,
+        progress: &Progress,
+    ) -> Result<Outcome, IssueError> {
+        let Some(issuer) = self.shared.issuers.get(&settings.id) else {
+            let problem = format!("there is no issuer for acme.{}", settings.id);
+            return Err(IssueError::new(Stage::Preflight, Fault::Internal, problem));
+        };
+        let want = request(target, settings, former.as_ref());
+        if settings.preflight {
+            self.stage(Stage::Preflight);
+            progress.step(Stage::Preflight, format!("checking {}", list(&want))).await;
+            let failures = timeout(CHECKS, issuer.preflight(&want)).await.unwrap_or_else(|_| {
+                let problem = format!("the checks did not end within {} minutes", CHECKS.as_secs() / 60);
+                vec![Failure { name: None, problem }]
+            });
+            if !failures.is_empty() {
+                let mut error = IssueError::new(Stage::Preflight, Fault::Setup, "");
+                error.failures = failures;
+                return Err(error);
+            }
+        }
+        let now = self.shared.clock.now();
+        self.change(|attempts| attempts.begin(now, &settings.directory));
+        // Not asked before it is written that it was: a storage that cannot be written costs no order.
+        if let Err(error) = self.write_attempts(target, lease).await {
+            self.change(Attempts::abandon);
+            return Err(storage_error(&*self.shared.storage, &error));
+        }
+        self.stage(Stage::Order);
+        tracing::info!("{target}: asking {} for {}", settings.directory, list(&want));
+        let issued = match timeout(ORDER, issuer.issue(&want, progress)).await {
+            Ok(issued) => issued?,
+            Err(_) => {
+                let problem = format!("no certificate came within {} minutes", ORDER.as_secs() / 60);
+                return Err(IssueError::new(Stage::Finalize, Fault::Ca, problem));
+            }
+        };
+        let now = self.shared.clock.now();
+        let bundle = Bundle::check(issued, &target.names, &settings.directory, now)
+            .map_err(|error| IssueError::new(Stage::Download, Fault::Ca, error.to_string()))?;
+        self.save(target, lease, bundle, progress).await
+    }
+
+    /// Stores a certificate, then that the attempt succeeded. One that cannot be stored is kept for the next turn.
+    async fn save(
+        &self,
+        target: &Target,
+        lease: &Lease,
+        bundle: Bundle,
+        progress: &Progress,
+    ) -> Result<Outcome, IssueError> {
+        self.stage(Stage::Storage);
+        progress.step(Stage::Storage, format!("storing it in {}", self.shared.storage.place())).await;
+        let text = bundle
+            .write()
+            .map_err(|error| IssueError::new(Stage::Storage, Fault::Internal, error.to_string()))?;
+        if let Err(error) = self.shared.storage.put(&target.certificate, &text, Guard::Held(lease)).await {
+            let lost = matches!(error, StorageError::LeaseLost(_));
+            if !lost {
+                self.shared.with(self.index, |state| state.unsaved = Some(bundle));
+            }
+            let mut told = storage_error(&*self.shared.storage, &error);
+            told.stage = Stage::Storage;
+            return Err(told);
+        }
+        self.change(Attempts::succeed);
+        self.shared.with(self.index, |state| {
+            state.facts = Some(super::state::Facts::of(&bundle, target));
+            state.asked = None;
+        });
+        if let Err(error) = self.write_attempts(target, lease).await {
+            // The certificate itself says that the attempt succeeded.
+            tracing::warn!("{target}: {error}");
+        }
+        let Bundle { serial, not_after, issuer, .. } = bundle;
+        tracing::info!(serial, issuer, not_after, "{target}: a new certificate is stored");
+        Ok(Outcome::Renewed { serial, not_after })
+    }
+
+    /// Keeps a failure, and says what is wrong and when it is tried again.
+    async fn fail(
+        &self,
+        target: &Target,
+        lease: Option<&Lease>,
+        settings: &Settings,
+        error: IssueError,
+    ) -> Outcome {
+        let now = self.shared.clock.now();
+        self.change(|attempts| {
+            let jitter = fraction(&(target.certificate.as_str(), attempts.failures, now));
+            attempts.fail(now, &settings.directory, &error, jitter);
+        });
+        if let Some(lease) = lease
+            && let Err(error) = self.write_attempts(target, lease).await
+        {
+            tracing::warn!("{target}: the failure cannot be kept over a restart: {error}");
+        }
+        let siblings = self.shared.histories(&self.shared.states(), self.index);
+        let next = self.shared.with(self.index, |state| {
+            state.next(target, &siblings.iter().collect::<Vec<_>>(), now).at.saturating_sub(now)
+        });
+        let minutes = (next.unwrap_or(0).max(0) + 59) / 60;
+        for failure in &error.failures {
+            tracing::error!(stage = error.stage.as_str(), fault = error.fault.label(), "{target}: {failure}");
+        }
+        tracing::warn!("{target}: next attempt in {minutes} minutes; other certificates are not affected");
+        Outcome::Failed(error)
+    }
+
+    fn stage(&self, stage: Stage) {
+        self.shared.with(self.index, |state| state.stage = Some(stage));
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Attempts)) {
+        self.shared.with(self.index, |state| change(&mut state.attempts));
+    }
+
+    /// Writes the history down; where that fails the one in memory counts.
+    async fn write_attempts(&self, target: &Target, lease: &Lease) -> Result<(), StorageError> {
+        let attempts = self.shared.with(self.index, |state| {
+            state.unwritten = true;
+            serde_json::to_vec(&state.attempts)
+        });
+        let Some(Ok(text)) = attempts else { return Ok(()) };
+        self.shared.storage.put(&target.attempts, &text, Guard::Held(lease)).await?;
+        self.shared.with(self.index, |state| state.unwritten = false);
+        Ok(())
+    }
+}
+
+/// Holds on to a lease; ends when it is lost, or when storage cannot be reached for as long as it lasts.
+async fn keep(storage: &dyn Storage, lease: &Lease) {
+    let mut failures = 0;
+    while failures < LEASE.as_secs() / KEEP.as_secs() {
+        sleep(KEEP).await;
+        match storage.renew(lease, LEASE).await {
+            Ok(()) => failures = 0,
+            Err(StorageError::LeaseLost(_)) => return,
+            Err(error) => {
+                tracing::warn!("{error}");
+                failures += 1;
+            }
+        }
+    }
+}
+
+fn request(target: &Target, settings: &Settings, former: Option<&Bundle>) -> OrderRequest {
+    let same_ca = former.filter(|former| former.directory == settings.directory);
+    OrderRequest {
+        names: target.names.clone(),
+        key_type: target.key_type,
+        reuse_key: former
+            .filter(|_| target.settings.reuse_key)
+            .map(|former| Zeroizing::new(former.key.to_string())),
+        profile: settings.profile.clone(),
+        replaces: same_ca.and_then(Bundle::leaf).map(Replaces),
+    }
+}
+
+fn list(want: &OrderRequest) -> String {
+    want.name_texts().join(", ")
+}
+
+/// What storage refused, as a reason for asking nothing of the CA.
+fn storage_error(storage: &dyn Storage, error: &StorageError) -> IssueError {
+    let place = storage.place();
+    let remedy = if error.is_full() {
+        format!("{place} is full; make room. ")
+    } else if error.is_read_only() {
+        format!(
+            "{place} cannot be written by the user we run as; mount it writable, or give it to that user. "
+        )
+    } else {
+        String::new()
+    };
+    let problem = format!(
+        "{error}. {remedy}Nothing was asked of the CA; the certificate there is goes on being served"
+    );
+    IssueError::new(Stage::Preflight, Fault::Storage, problem)
+}
+
+impl Serialize for Outcome {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let value = match self {
+            Self::Renewed { serial, not_after } => {
+                serde_json::json!({ "outcome": "renewed", "serial": serial, "not_after": not_after })
+            }
+            Self::NotDue(at) => serde_json::json!({ "outcome": "not-due", "next": at }),
+            Self::Barred(at, barrier) => {
+                serde_json::json!({ "outcome": "barred", "next": at, "reason": barrier.to_string() })
+            }
+            Self::Busy => serde_json::json!({ "outcome": "busy" }),
+            Self::Failed(error) => serde_json::json!({
+                "outcome": "failed", "stage": error.stage, "fault": error.fault, "failures": error.failures
+            }),
+        };
+        value.serialize(serializer)
+    }
+}

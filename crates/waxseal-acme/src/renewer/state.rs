@@ -1,0 +1,184 @@
+//! What the renewer knows of each certificate between two looks into storage.
+
+use waxseal_storage::{Storage, StorageError};
+
+use crate::bundle::Bundle;
+use crate::clock::fraction;
+use crate::issuer::Stage;
+use crate::ledger::{Attempts, LastFailure};
+use crate::plan::{self, Asked, Next, Situation};
+use crate::target::Target;
+
+/// One certificate's state.
+#[derive(Debug, Default)]
+pub(super) struct State {
+    pub(super) facts: Option<Facts>,
+    pub(super) asked: Option<Asked>,
+    pub(super) attempts: Attempts,
+    /// The history here is newer than the stored one, which could not be written.
+    pub(super) unwritten: bool,
+    /// A certificate that came and could not be stored.
+    pub(super) unsaved: Option<Bundle>,
+    /// How far the order in flight has come.
+    pub(super) stage: Option<Stage>,
+    pub(super) in_flight: bool,
+    /// Not to be looked at before, as another process holds the lease or storage cannot be read.
+    pub(super) rest_until: i64,
+}
+
+/// A bundle without its key.
+#[derive(Clone, Debug)]
+pub(super) struct Facts {
+    pub(super) held: plan::Held,
+    pub(super) serial: String,
+    pub(super) issuer: String,
+}
+
+/// A certificate as `cert list` shows it.
+#[derive(Clone, Debug, PartialEq, serde::Serialize)]
+pub struct Status {
+    /// What it is called.
+    pub id: String,
+    /// Its names.
+    pub names: Vec<String>,
+    /// Its kind of key.
+    pub key_type: &'static str,
+    /// The certificate there is.
+    pub held: Option<HeldStatus>,
+    /// How far an order in flight has come.
+    pub stage: Option<Stage>,
+    /// When something is due next, in unix seconds.
+    pub next: i64,
+    /// The last failure, where the last attempt failed.
+    pub failure: Option<LastFailure>,
+    /// Since when it has been failing, in unix seconds.
+    pub failing_since: Option<i64>,
+}
+
+/// What there is.
+#[derive(Clone, Debug, PartialEq, serde::Serialize)]
+pub struct HeldStatus {
+    /// In hexadecimal.
+    pub serial: String,
+    /// Who signed it.
+    pub issuer: String,
+    /// Begin of its life, in unix seconds.
+    pub not_before: i64,
+    /// End of its life, in unix seconds.
+    pub not_after: i64,
+}
+
+impl Facts {
+    pub(super) fn of(bundle: &Bundle, target: &Target) -> Self {
+        Self {
+            held: bundle.held(&target.directories()),
+            serial: bundle.serial.clone(),
+            issuer: bundle.issuer.clone(),
+        }
+    }
+}
+
+/// What storage holds for `target`.
+pub(super) struct Fresh {
+    pub(super) bundle: Option<Bundle>,
+    asked: Option<Asked>,
+    attempts: Attempts,
+}
+
+impl Fresh {
+    /// Reads it. What cannot be understood is as good as not there, and told.
+    pub(super) async fn read(storage: &dyn Storage, target: &Target) -> Result<Self, StorageError> {
+        let bundle = storage.get(&target.certificate).await?;
+        let asked = storage.get(&target.renewal_info).await?;
+        let attempts = storage.get(&target.attempts).await?;
+        Ok(Self {
+            bundle: bundle.and_then(|stored| understood(target, Bundle::read(&stored.value))),
+            asked: asked.and_then(|stored| understood(target, serde_json::from_slice(&stored.value))),
+            attempts: attempts
+                .and_then(|stored| understood(target, serde_json::from_slice(&stored.value)))
+                .unwrap_or_default(),
+        })
+    }
+}
+
+fn understood<T>(target: &Target, read: Result<T, serde_json::Error>) -> Option<T> {
+    read.inspect_err(|error| tracing::error!("{target}: what is stored cannot be understood: {error}")).ok()
+}
+
+impl State {
+    /// Takes over what storage holds; what could not be written there stays.
+    pub(super) fn take(&mut self, fresh: &Fresh, target: &Target, now: i64) {
+        let facts = fresh.bundle.as_ref().map(|bundle| Facts::of(bundle, target));
+        let serial = |facts: &Option<Facts>| facts.as_ref().map(|facts| facts.serial.clone());
+        if let (Some(facts), Some(wish)) = (&facts, target.settings.renew_before)
+            && serial(&self.facts) != Some(facts.serial.clone())
+            && let Err(bound) = plan::clamp(facts.held, wish)
+        {
+            tracing::warn!(
+                "acme.{}.renew-before is longer than two thirds of the certificate's life; it is renewed {} hours before \
+                 its end",
+                target.settings.id,
+                bound / 3600
+            );
+        }
+        self.facts = facts;
+        self.asked = fresh.asked.clone().filter(|asked| Some(&asked.serial) == serial(&self.facts).as_ref());
+        if !self.unwritten {
+            self.attempts = fresh.attempts.clone();
+        }
+        self.attempts.anchor(now);
+        // An attempt whose certificate is there ended well, though its process did not live to write so.
+        let obtained = self.facts.as_ref().map(|facts| facts.held.obtained);
+        if self.attempts.begun.as_ref().is_some_and(|begun| obtained >= Some(begun.at)) {
+            self.attempts.succeed();
+        }
+    }
+
+    /// The plan, with the histories of the same names' other key types.
+    pub(super) fn plan<T>(
+        &self,
+        target: &Target,
+        siblings: &[&Attempts],
+        now: i64,
+        ask: impl FnOnce(&Situation<'_>) -> T,
+    ) -> T {
+        let serial = self.facts.as_ref().map_or("", |facts| facts.serial.as_str());
+        ask(&Situation {
+            now,
+            held: self.facts.as_ref().map(|facts| facts.held),
+            asked: self.asked.as_ref(),
+            attempts: &self.attempts,
+            siblings,
+            renew_before: target.settings.renew_before,
+            directories: &target.directories(),
+            jitter: fraction(&(serial, target.certificate.as_str())),
+        })
+    }
+
+    pub(super) fn next(&self, target: &Target, siblings: &[&Attempts], now: i64) -> Next {
+        let mut next = self.plan(target, siblings, now, plan::next);
+        if self.unsaved.is_some() {
+            next.at = self.attempts.choose(&target.directories()).1;
+        }
+        next.at = next.at.max(self.rest_until);
+        next
+    }
+
+    pub(super) fn status(&self, target: &Target, siblings: &[&Attempts], now: i64) -> Status {
+        Status {
+            id: target.id.to_string(),
+            names: target.names.iter().map(ToString::to_string).collect(),
+            key_type: target.key_type.as_str(),
+            held: self.facts.as_ref().map(|facts| HeldStatus {
+                serial: facts.serial.clone(),
+                issuer: facts.issuer.clone(),
+                not_before: facts.held.not_before,
+                not_after: facts.held.not_after,
+            }),
+            stage: self.stage,
+            next: self.next(target, siblings, now).at.max(now),
+            failure: self.attempts.last.clone(),
+            failing_since: self.attempts.failing_since,
+        }
+    }
+}

@@ -1,0 +1,9 @@
+//! Orders, challenges and checks with real peers from Debian (Pebble, Caddy, Knot) and with a CA that misbehaves.
+
+mod accounts;
+mod checks;
+mod dns;
+mod misbehaving;
+mod orders;
+mod second_ca;
+mod support;

@@ -1,0 +1,67 @@
+//! On what kind of file system a directory is.
+
+use std::fs;
+use std::path::Path;
+
+use crate::storage::Durability;
+
+/// Whether what is written to `root` outlives the machine's, or the container's, next start.
+pub(super) fn durability(root: &Path) -> Durability {
+    let (Ok(root), Ok(mounts)) = (root.canonicalize(), fs::read_to_string("/proc/self/mountinfo")) else {
+        return Durability::Lasting;
+    };
+    judge(&root, &mounts)
+}
+
+/// Reads proc_pid_mountinfo(5): `36 35 98:0 /root /mount/point options [tags] - type source options`.
+fn judge(root: &Path, mounts: &str) -> Durability {
+    let mount = |line: &str| {
+        let (before, after) = line.split_once(" - ")?;
+        let point = before.split(' ').nth(4)?.replace("\\040", " ");
+        let kind = after.split(' ').next()?.to_owned();
+        root.starts_with(&point).then_some((point, kind))
+    };
+    // The last of the longest: a later mount covers an earlier one.
+    let over = mounts.lines().filter_map(mount).max_by_key(|(point, _)| point.len());
+    match over {
+        Some((_, kind)) if ["tmpfs", "ramfs", "overlay"].contains(&kind.as_str()) => {
+            let ends = if kind == "overlay" {
+                "goes away with the container"
+            } else {
+                "is lost when the machine stops"
+            };
+            Durability::Fleeting(format!("{} is on {kind}, which {ends}", root.display()))
+        }
+        _ => Durability::Lasting,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MOUNTS: &str = "\
+22 1 0:20 / / rw,relatime shared:1 - overlay overlay rw,lowerdir=/x
+23 22 8:1 / /var/lib/waxseal rw,relatime - ext4 /dev/sda1 rw
+24 22 0:21 / /run rw,nosuid shared:2 - tmpfs tmpfs rw,mode=755
+25 22 8:2 / /with\\040space rw - xfs /dev/sdb rw";
+
+    #[test]
+    fn the_nearest_mount_counts() {
+        assert_eq!(judge(Path::new("/var/lib/waxseal/acme"), MOUNTS), Durability::Lasting);
+        assert_eq!(judge(Path::new("/with space/acme"), MOUNTS), Durability::Lasting);
+        for (path, kind) in
+            [("/var/lib/waxseal2", "overlay"), ("/run/waxseal", "tmpfs"), ("/with", "overlay")]
+        {
+            match judge(Path::new(path), MOUNTS) {
+                Durability::Fleeting(why) => assert!(why.contains(kind), "{why}"),
+                Durability::Lasting => panic!("{path} is on {kind}"),
+            }
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_known_is_not_complained_about() {
+        assert_eq!(judge(Path::new("/x"), "nonsense"), Durability::Lasting);
+    }
+}

@@ -1,0 +1,383 @@
+//! Certificates from a CA: which names, from whom, proved how.
+
+mod provider;
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use base64::Engine as _;
+use base64::prelude::{BASE64_STANDARD, BASE64_STANDARD_NO_PAD, BASE64_URL_SAFE, BASE64_URL_SAFE_NO_PAD};
+use waxseal_acme::{ChallengeKind, Eab, KeyType, NameError, Settings, parse_names};
+use waxseal_proto::Protocol;
+
+use super::choice::choose;
+use super::pem;
+use crate::config::file;
+use crate::config::model::{Acme, Listener, Section, Security};
+use crate::config::nearest::{Ledger, Origin};
+use crate::config::problem::Problems;
+use crate::config::reader::{Incomplete as _, Located, Named};
+use crate::config::source::Source;
+use crate::config::values::{Word, Words};
+use crate::config::words::suggest;
+
+const LETS_ENCRYPT: &str = "https://acme-v02.api.letsencrypt.org/directory";
+const CACHE: &str = "/var/lib/waxseal/acme";
+
+/// Decides every `acme` table.
+pub(super) fn acme(
+    written: &Named<file::Acme>,
+    listeners: &[Listener],
+    source: &Source,
+    settings: &mut Vec<Section>,
+    problems: &mut Problems,
+) -> Vec<Acme> {
+    let fallbacks: Vec<&str> = written
+        .tables
+        .iter()
+        .filter_map(|(_, table)| Some(table.value.fallback.as_ref()?.value.as_str()))
+        .collect();
+    let mut all = Vec::with_capacity(written.tables.len());
+    for (name, table) in &written.tables {
+        let mut one = One { name, table: &table.value, ledger: Ledger::new(source), problems };
+        let decided = one.decide(fallbacks.contains(&name.value.as_str()));
+        settings.push(Section { table: format!("acme.{}", name.value), settings: one.ledger.close() });
+        fallback(name, &table.value, written, problems);
+        all.extend(decided.inspect(|acme| answered(acme.settings.challenge, listeners, name, problems)));
+    }
+    twice(&all, written, problems);
+    all
+}
+
+/// One table under decision.
+struct One<'a, 's> {
+    name: &'a Located<String>,
+    table: &'a file::Acme,
+    ledger: Ledger<'s>,
+    problems: &'a mut Problems,
+}
+
+impl One<'_, '_> {
+    fn decide(&mut self, is_fallback: bool) -> Option<Acme> {
+        let table = self.table;
+        let directory = self.word("directory", &table.directory, Some(LETS_ENCRYPT)).unwrap_or_default();
+        let directory = self.directory(directory);
+        let ca = table.ca.as_ref().map(|ca| ca.with(Some(pem::in_words(&ca.value.0))));
+        self.ledger.only("ca", (Origin::Acme, &ca), None);
+        let ca = table.ca.as_ref().map(|ca| pem::roots(ca, self.problems).map(String::into_bytes));
+        let contact = self.contact();
+        let challenge = self.challenge();
+        let names = self.names(challenge, is_fallback);
+        let cache = self.word("cache", &table.cache, Some(CACHE)).unwrap_or_default();
+        let cache = self.cache(cache);
+        let renew_before = table.renew_before.as_ref().map(|value| value.with(Some(value.value)));
+        let renew_before = self.ledger.only("renew-before", (Origin::Acme, &renew_before), None);
+        let eab = self.eab();
+        let default = self.ledger.only("default", (Origin::Acme, &table.default), false);
+        let profile = self.word("profile", &table.profile, None);
+        let key_types = self.key_types();
+        let reuse_key = self.ledger.only("reuse-key", (Origin::Acme, &table.reuse_key), false);
+        let preflight = self.ledger.only("preflight", (Origin::Acme, &table.preflight), true);
+        let public_ip = self.public_ip();
+        let fallback = self.word("fallback", &table.fallback, None);
+        let dns = self.dns(challenge);
+        Some(Acme {
+            settings: Arc::new(Settings {
+                id: self.name.value.as_str().into(),
+                directory: directory?,
+                ca: match ca {
+                    Some(roots) => Some(roots?),
+                    None => None,
+                },
+                contact: contact?,
+                eab: eab.ok()?,
+                challenge,
+                names: names?,
+                key_types: key_types?,
+                reuse_key,
+                renew_before,
+                profile,
+                default,
+                fallback: fallback.map(Arc::from),
+                preflight,
+                public_ip: public_ip?,
+                dns: dns.ok()?,
+            }),
+            cache: cache?,
+        })
+    }
+
+    /// A setting that is a word.
+    fn word(
+        &mut self,
+        key: &'static str,
+        written: &Option<Located<Word>>,
+        built_in: Option<&str>,
+    ) -> Option<String> {
+        let word = written.as_ref().map(|word| word.with(Some(word.value.as_str().to_owned())));
+        self.ledger.only(key, (Origin::Acme, &word), built_in.map(str::to_owned))
+    }
+
+    /// A setting that is a secret: shown as one.
+    fn secret(&mut self, key: &'static str, written: &Option<Located<Word>>) {
+        let hidden = written.as_ref().map(|word| word.with(Some("(secret)".to_owned())));
+        self.ledger.only(key, (Origin::Acme, &hidden), None);
+    }
+
+    fn missing(&mut self, key: &'static str, field: &str, help: &str) {
+        if !self.table.refused(field) {
+            let title = format!("acme `{}` has no `{key}`", self.name.value);
+            self.problems.error(self.name.span.clone(), title).help(help);
+        }
+    }
+
+    fn directory(&mut self, text: String) -> Option<String> {
+        let span = || self.table.directory.as_ref().map(|word| word.span.clone());
+        let host = text.strip_prefix("https://").map(|rest| rest.split(['/', '?', '#']).next().unwrap_or(""));
+        match host {
+            Some(host) if !host.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic()) => Some(text),
+            _ => {
+                let title = format!("`{text}` is not the address of an ACME directory");
+                self.problems
+                    .error(span(), title)
+                    .help("write the https:// address that the CA gives, as in https://acme-v02.api.letsencrypt.org/directory");
+                None
+            }
+        }
+    }
+
+    fn contact(&mut self) -> Option<Vec<String>> {
+        let shown = self.table.contact.as_ref().map(|list| list.with(texts(list)));
+        self.ledger.only("contact", (Origin::Acme, &shown), Vec::new());
+        let Some(list) = self.table.contact.as_ref().filter(|list| !list.value.is_empty()) else {
+            self.missing(
+                "contact",
+                "contact",
+                "write contact = \"postmaster@example.org\": the CA sends word there",
+            );
+            return None;
+        };
+        let mut contacts = Some(Vec::new());
+        for word in &list.value {
+            let text = word.value.as_str();
+            let address = text.strip_prefix("mailto:").unwrap_or(text);
+            match address.split_once('@') {
+                Some((local, domain)) if is_address(local, domain) => {
+                    if let Some(contacts) = &mut contacts {
+                        contacts.push(format!("mailto:{address}"));
+                    }
+                }
+                _ => {
+                    self.problems
+                        .error(word.span.clone(), format!("`{}` is no mail address", word.value))
+                        .help("write contact = \"postmaster@example.org\"");
+                    contacts = None;
+                }
+            }
+        }
+        contacts
+    }
+
+    fn challenge(&mut self) -> ChallengeKind {
+        let kinds = ChallengeKind::ALL.map(|kind| (kind.as_str(), kind));
+        let chosen = choose(&self.table.challenge, "challenge", &kinds, &[], self.problems);
+        let shown = chosen.as_ref().map(|chosen| chosen.with(chosen.value.as_str()));
+        self.ledger.only("challenge", (Origin::Acme, &shown), ChallengeKind::TlsAlpn01.as_str());
+        chosen.map_or(ChallengeKind::TlsAlpn01, |chosen| chosen.value)
+    }
+
+    fn names(&mut self, challenge: ChallengeKind, is_fallback: bool) -> Option<Vec<waxseal_acme::Name>> {
+        let shown = self.table.domains.as_ref().map(|list| list.with(texts(list)));
+        self.ledger.only("domains", (Origin::Acme, &shown), Vec::new());
+        let Some(list) = &self.table.domains else {
+            if is_fallback {
+                return Some(Vec::new()); // it orders what others want, and nothing of its own
+            }
+            self.missing("domains", "domains", "write domains = [\"mail.example.org\"]");
+            return None;
+        };
+        match parse_names(&texts(list), challenge) {
+            Ok(names) => Some(names),
+            Err(errors) => {
+                for (at, error) in errors {
+                    let word = at.and_then(|at| list.value.get(at));
+                    let problem = self
+                        .problems
+                        .error(word.map_or(&list.span, |word| &word.span).clone(), error.to_string());
+                    if matches!(error, NameError::WildcardNeedsDns(_)) {
+                        problem.help("set challenge = \"dns-01\" and `provider`, or name each host");
+                    }
+                }
+                None
+            }
+        }
+    }
+
+    fn cache(&mut self, text: String) -> Option<PathBuf> {
+        if text.starts_with('/') {
+            return Some(PathBuf::from(text));
+        }
+        let span = self.table.cache.as_ref().map(|word| word.span.clone());
+        self.problems
+            .error(span, format!("`{text}` is no absolute path"))
+            .help(format!("write cache = \"{CACHE}\""));
+        None
+    }
+
+    fn eab(&mut self) -> Result<Option<Eab>, ()> {
+        let Some(eab) = &self.table.eab else { return Ok(None) };
+        self.word("eab.kid", &eab.value.kid, None);
+        self.secret("eab.hmac-key", &eab.value.hmac_key);
+        let (Some(kid), Some(key)) = (&eab.value.kid, &eab.value.hmac_key) else {
+            if !eab.value.refused("kid") && !eab.value.refused("hmac_key") {
+                self.problems
+                    .error(eab.span.clone(), "`eab` wants both `kid` and `hmac-key`")
+                    .help("the CA shows both where the account is made there");
+            }
+            return Err(());
+        };
+        let hmac_key = self.decoded(key, "eab.hmac-key").ok_or(())?;
+        Ok(Some(Eab { kid: kid.value.as_str().to_owned(), hmac_key: hmac_key.into() }))
+    }
+
+    /// Base64, of either alphabet, padded or not.
+    fn decoded(&mut self, word: &Located<Word>, key: &str) -> Option<Vec<u8>> {
+        let text = word.value.as_str().trim();
+        let engines = [&BASE64_URL_SAFE_NO_PAD, &BASE64_URL_SAFE, &BASE64_STANDARD, &BASE64_STANDARD_NO_PAD];
+        let decoded =
+            engines.iter().find_map(|engine| engine.decode(text).ok()).filter(|bytes| !bytes.is_empty());
+        if decoded.is_none() {
+            self.problems
+                .error(word.span.clone(), format!("`{key}` is no base64"))
+                .help("write it as it was given, without quotes, spaces or line breaks of your own");
+        }
+        decoded
+    }
+
+    fn key_types(&mut self) -> Option<Vec<KeyType>> {
+        let kinds = KeyType::ALL.map(|kind| (kind.as_str(), kind));
+        let Some(list) = &self.table.key_types else {
+            self.ledger.only(
+                "key-types",
+                (Origin::Acme, &None),
+                vec![KeyType::EcdsaP256.as_str().to_owned()],
+            );
+            return Some(vec![KeyType::EcdsaP256]);
+        };
+        self.ledger.only("key-types", (Origin::Acme, &Some(list.with(texts(list)))), Vec::new());
+        let mut chosen = Vec::new();
+        for word in &list.value {
+            let kind = choose(
+                &Some(word.clone()),
+                "key-types",
+                &kinds,
+                &[("rsa", "`rsa-2048` or `rsa-4096`"), ("ecdsa", "`ecdsa-p256`")],
+                self.problems,
+            )?;
+            if !chosen.contains(&kind.value) {
+                chosen.push(kind.value);
+            }
+        }
+        if chosen.is_empty() {
+            self.problems
+                .error(list.span.clone(), "`key-types` names none")
+                .help("leave it out for ecdsa-p256");
+            return None;
+        }
+        Some(chosen)
+    }
+
+    fn public_ip(&mut self) -> Option<Vec<IpAddr>> {
+        let Some(list) = &self.table.public_ip else {
+            self.ledger.only::<Option<String>>("public-ip", (Origin::Acme, &None), None);
+            return Some(Vec::new());
+        };
+        self.ledger.only("public-ip", (Origin::Acme, &Some(list.with(texts(list)))), Vec::new());
+        let mut addresses = Some(Vec::new());
+        for word in &list.value {
+            match (word.value.as_str().parse(), &mut addresses) {
+                (Ok(address), Some(addresses)) => addresses.push(address),
+                (Ok(_), None) => {}
+                (Err(_), _) => {
+                    self.problems.error(word.span.clone(), format!("`{}` is no IP address", word.value));
+                    addresses = None;
+                }
+            }
+        }
+        addresses
+    }
+}
+
+fn texts(list: &Located<Words>) -> Vec<String> {
+    list.value.iter().map(|word| word.value.as_str().to_owned()).collect()
+}
+
+fn is_address(local: &str, domain: &str) -> bool {
+    let plain = |byte: u8| byte.is_ascii_graphic() && !b"<>()[],;:\\\"@?&".contains(&byte);
+    !local.is_empty() && local.bytes().all(plain) && waxseal_acme::Name::parse(domain).is_ok()
+}
+
+/// Whether the `acme` to turn to is there, and another.
+fn fallback(
+    name: &Located<String>,
+    table: &file::Acme,
+    written: &Named<file::Acme>,
+    problems: &mut Problems,
+) {
+    let Some(word) = &table.fallback else { return };
+    let others =
+        || written.tables.iter().map(|(name, _)| name.value.as_str()).filter(|other| *other != name.value);
+    if word.value.as_str() == name.value {
+        problems.error(word.span.clone(), "`fallback` names itself").help("name another [acme.NAME]");
+    } else if others().all(|other| other != word.value.as_str()) {
+        let problem = problems.error(word.span.clone(), format!("there is no acme `{}`", word.value));
+        problem.help(match others().next() {
+            None => format!("add [acme.{}] with the directory of another CA", word.value),
+            Some(_) => suggest(word.value.as_str(), others()),
+        });
+    }
+}
+
+/// Whether a listener of this process answers the challenge. Another process may; hence no error.
+fn answered(kind: ChallengeKind, listeners: &[Listener], name: &Located<String>, problems: &mut Problems) {
+    let (any, help) = match kind {
+        ChallengeKind::Dns01 => return,
+        ChallengeKind::TlsAlpn01 => (
+            listeners.iter().any(|listener| matches!(listener.security, Security::Implicit(_))),
+            "add a listener with tls.implicit = true on port 443 (protocol = \"http\" needs no upstream for it), or choose \
+             http-01 or dns-01",
+        ),
+        ChallengeKind::Http01 => (
+            listeners
+                .iter()
+                .any(|listener| listener.protocol == Protocol::Http && listener.security == Security::Clear),
+            "add a listener with protocol = \"http\" and tls.enable = false on port 80 (it needs no upstream for it), or choose \
+             tls-alpn-01 or dns-01",
+        ),
+    };
+    if !any {
+        let title = format!("no listener answers {kind}, which acme `{}` wants", name.value);
+        problems.warning(name.span.clone(), title).help(help);
+    }
+}
+
+/// One name in two tables would be ordered twice; unless one of them is the other's fallback.
+fn twice(all: &[Acme], written: &Named<file::Acme>, problems: &mut Problems) {
+    for (at, later) in all.iter().enumerate() {
+        for earlier in all.iter().take(at) {
+            let (one, other) = (&earlier.settings, &later.settings);
+            let related =
+                one.fallback.as_ref() == Some(&other.id) || other.fallback.as_ref() == Some(&one.id);
+            let common = one.names.iter().find(|name| other.names.contains(name));
+            let span = written.tables.iter().find(|(name, _)| *name.value == *other.id);
+            if let (Some(common), false) = (common, related) {
+                let domains =
+                    span.and_then(|(_, table)| table.value.domains.as_ref()).map(|list| list.span.clone());
+                problems
+                    .error(domains, format!("{common} stands in acme `{}` already", one.id))
+                    .help("leave it to one of them");
+            }
+        }
+    }
+}

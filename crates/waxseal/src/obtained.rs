@@ -1,0 +1,218 @@
+//! Certificates from CAs, wired: storage, what is served from it, who answers challenges, who renews.
+
+use std::collections::{BTreeMap, HashMap};
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use waxseal_acme::{
+    AcmeIssuer, Answers, Clock, Dns, DnsError, Issuer, IssuerError, Listening, Managed, ManagedError,
+    Outcome, Progress, Publisher, Renewer, Settings, Target, Urgency, targets,
+};
+use waxseal_proto::Protocol;
+use waxseal_server::HttpChallenges;
+use waxseal_storage::{FileStorage, KeyError, Storage, StorageError};
+use waxseal_tls::{CertificateStore, ChallengeIdentity, Challenges, Entry};
+
+use crate::config::{Model, RunAs, Security};
+
+/// Why certificates cannot be obtained or served.
+#[derive(Debug, thiserror::Error)]
+pub enum ObtainError {
+    /// The cache.
+    #[error("acme.ID.cache: {0}. Give the directory to the user that waxseal runs as, or name another")]
+    Storage(#[from] StorageError),
+    /// What is in the cache.
+    #[error(transparent)]
+    Managed(#[from] ManagedError),
+    /// A name that storage has no place for.
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    /// A CA that cannot be talked to from here.
+    #[error("acme.{id}: {source}")]
+    Issuer {
+        /// Which.
+        id: Arc<str>,
+        /// Why.
+        source: IssuerError,
+    },
+    /// No DNS.
+    #[error(transparent)]
+    Dns(#[from] DnsError),
+}
+
+/// Everything about certificates from CAs, as far as it can be made without changing what is in force.
+pub struct Opened {
+    places: Vec<Place>,
+}
+
+/// One cache directory.
+struct Place {
+    storage: Arc<dyn Storage>,
+    managed: Managed,
+    answers: Arc<Answers>,
+    targets: Vec<Target>,
+    issuers: HashMap<Arc<str>, Arc<dyn Issuer>>,
+}
+
+/// Certificates being obtained and served. Dropped, it stops; an order in flight is brought to its end.
+#[derive(Default)]
+pub struct Obtained {
+    renewers: Vec<Arc<Renewer>>,
+    _publishers: Vec<Publisher>,
+}
+
+/// Makes the caches of `model` and gives them, with what an earlier start as another user left in them, to whom we are
+/// about to become.
+///
+/// # Errors
+/// A directory that cannot be made or given away.
+pub fn make_caches(model: &Model, run_as: &RunAs) -> std::io::Result<()> {
+    let user = run_as.user.as_ref().map(|(_, uid)| uid.as_raw());
+    for acme in &model.acme {
+        // Others may pass through what is above it.
+        acme.cache.parent().map_or(Ok(()), std::fs::create_dir_all)?;
+        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&acme.cache)?;
+        give(&acme.cache, user, run_as.group.as_raw())?;
+    }
+    Ok(())
+}
+
+/// Gives a directory away, with all that is in it. Links are given, never followed.
+fn give(path: &Path, user: Option<u32>, group: u32) -> std::io::Result<()> {
+    std::os::unix::fs::lchown(path, user, Some(group))?;
+    if path.symlink_metadata()?.is_dir() {
+        for entry in std::fs::read_dir(path)? {
+            give(&entry?.path(), user, group)?;
+        }
+    }
+    Ok(())
+}
+
+impl Opened {
+    /// Opens the caches and reads what is served from them. `by_hand`: the names of certificates by hand, which win.
+    ///
+    /// # Errors
+    /// [`ObtainError`]; nothing has been changed then.
+    pub async fn open(model: &Model, by_hand: &[Entry]) -> Result<Self, ObtainError> {
+        let names: Vec<String> = by_hand.iter().flat_map(|entry| entry.identity.names()).cloned().collect();
+        let all: Vec<Arc<Settings>> = model.acme.iter().map(|acme| Arc::clone(&acme.settings)).collect();
+        let wanted = targets(&all, &names)?;
+        let cache_of = |target: &Target| {
+            let acme = model.acme.iter().find(|acme| acme.settings.id == target.settings.id);
+            acme.map(|acme| acme.cache.clone()).unwrap_or_default()
+        };
+        let mut by_cache: BTreeMap<PathBuf, Vec<Target>> = BTreeMap::new();
+        for target in wanted {
+            by_cache.entry(cache_of(&target)).or_default().push(target);
+        }
+        let mut places = Vec::new();
+        for (cache, targets) in by_cache {
+            places.push(Place::open(&cache, targets, model).await?);
+        }
+        Ok(Self { places })
+    }
+
+    /// What is served, in the order of the file.
+    pub fn entries(&self) -> impl Iterator<Item = Entry> + '_ {
+        self.places.iter().flat_map(|place| place.managed.entries())
+    }
+
+    /// Who knows the answers to challenges; `None` where there are none.
+    pub fn answering(&self) -> Option<Answering> {
+        let all: Vec<_> = self.places.iter().map(|place| Arc::clone(&place.answers)).collect();
+        (!all.is_empty()).then_some(Answering(all))
+    }
+
+    /// Begins to publish to `store`, and to renew.
+    ///
+    /// # Errors
+    /// Storage that cannot be read any more.
+    pub async fn start(self, store: &Arc<CertificateStore>, hostname: &str) -> Result<Obtained, ObtainError> {
+        let mut obtained = Obtained::default();
+        for Place { storage, managed, targets, issuers, .. } in self.places {
+            obtained._publishers.push(managed.publish_to(Arc::clone(store), hostname));
+            let renewer = Renewer::start(storage, targets, issuers, Clock::system()).await?;
+            obtained.renewers.push(Arc::new(renewer));
+        }
+        Ok(obtained)
+    }
+}
+
+impl Place {
+    async fn open(cache: &Path, targets: Vec<Target>, model: &Model) -> Result<Self, ObtainError> {
+        let storage: Arc<dyn Storage> = Arc::new(FileStorage::open(cache)?);
+        let answers = Answers::open(Arc::clone(&storage)).await?;
+        let managed = Managed::open(Arc::clone(&storage), targets.clone(), Clock::system()).await?;
+        let dns = Arc::new(Dns::new(&model.resolver)?);
+        let listening = listening(model);
+        let mut issuers: HashMap<Arc<str>, Arc<dyn Issuer>> = HashMap::new();
+        for settings in targets.iter().flat_map(Target::authorities) {
+            if issuers.contains_key(&settings.id) {
+                continue;
+            }
+            let issuer = AcmeIssuer::new(
+                Settings::clone(settings),
+                Arc::clone(&storage),
+                Arc::clone(&answers),
+                Arc::clone(&dns),
+                listening.clone(),
+            );
+            let issuer =
+                issuer.map_err(|source| ObtainError::Issuer { id: Arc::clone(&settings.id), source })?;
+            issuers.insert(Arc::clone(&settings.id), Arc::new(issuer));
+        }
+        Ok(Self { storage, managed, answers, targets, issuers })
+    }
+}
+
+/// The listeners that answer challenges.
+fn listening(model: &Model) -> Listening {
+    let mut listening = Listening::default();
+    for listener in &model.listeners {
+        match &listener.security {
+            Security::Implicit(_) => listening.tls.extend(&listener.bind),
+            Security::Clear if listener.protocol == Protocol::Http => listening.http.extend(&listener.bind),
+            _ => {}
+        }
+    }
+    listening
+}
+
+impl Obtained {
+    /// Those who renew, to be asked without holding on to us.
+    pub fn renewers(&self) -> Vec<Arc<Renewer>> {
+        self.renewers.clone()
+    }
+}
+
+/// Renews what is called `name`; `None` where nothing is.
+pub async fn renew(
+    renewers: &[Arc<Renewer>],
+    name: &str,
+    urgency: Urgency,
+    progress: &Progress,
+) -> Option<Vec<(Arc<str>, Outcome)>> {
+    let mut outcomes = Vec::new();
+    for renewer in renewers {
+        outcomes.extend(renewer.renew(name, urgency, progress).await.into_iter().flatten());
+    }
+    (!outcomes.is_empty()).then_some(outcomes)
+}
+
+/// The open answers, as the rooms that listen ask for them.
+#[derive(Clone, Debug)]
+pub struct Answering(Vec<Arc<Answers>>);
+
+impl Challenges for Answering {
+    fn answer(&self, sni: &str) -> Option<ChallengeIdentity> {
+        let found = self.0.iter().find_map(|answers| answers.tls_alpn_01(sni))?;
+        Some(ChallengeIdentity { certificate: found.certificate.to_vec(), key: found.key.to_vec() })
+    }
+}
+
+impl HttpChallenges for Answering {
+    fn answer(&self, token: &str) -> Option<String> {
+        self.0.iter().find_map(|answers| answers.http_01(token)).map(|body| body.to_string())
+    }
+}
