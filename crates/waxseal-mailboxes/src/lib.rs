@@ -1,0 +1,17 @@
+//! The small mailboxes behind the door: mail comes in (SMTP, LMTP), is submitted, kept in Maildir, and read (IMAP, POP3).
+//!
+//! It sends nothing to other servers. It never hears of TLS or STARTTLS: a session's [`Peer`] says whether it is secured,
+//! and by what, as facts for the Received line. Files are worked on synchronously, so whatever touches [`store`] runs in
+//! `spawn_blocking`.
+//!
+//! Each protocol module has the same three functions: `capabilities`, `greeting`, and `serve`, which speaks the session
+//! from the client's first command on (the greeting has been said by whoever opened it).
+
+pub mod accounts;
+pub mod address;
+pub mod imap;
+pub mod session;
+pub mod store;
+
+pub use self::address::{Address, AddressError};
+pub use self::session::{Peer, Site, TlsWords};
