@@ -13,19 +13,36 @@
 //!
 //! Message bytes are given with CRLF line ends, whatever the file has.
 
+mod core;
+mod draft;
+mod error;
+mod files;
 mod flags;
 mod folder;
+mod letters;
+mod lock;
 mod mailbox;
+mod modseq;
 mod name;
+mod quota;
+mod uidlist;
+mod watch;
 
-use std::io;
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
+pub use self::draft::Draft;
+pub use self::error::StoreError;
 pub use self::flags::{Flag, FlagChange, Flags, Keyword, MAX_KEYWORD};
-pub use self::folder::{Changes, Copied, Folder, Message, Stored, Watch};
-pub use self::mailbox::{Draft, Figures, FolderEntry, Mailbox, Quota, Saved, SpecialUse, Status};
+pub use self::folder::{Access, Changes, Copied, Folder, Message, Stored};
+pub use self::mailbox::{
+    Figures, FolderEntry, MAX_FOLDERS, Mailbox, Maildrop, Quota, Saved, SpecialUse, Status,
+};
 pub use self::name::{FolderName, NameError, SEPARATOR};
+pub use self::watch::Watch;
 
+use self::core::Core;
 use crate::Address;
 
 /// A message's unique identifier in its folder; never 0.
@@ -35,6 +52,38 @@ pub type Uid = u32;
 #[derive(Clone, Debug)]
 pub struct Store {
     root: PathBuf,
+    shared: Arc<Shared>,
+}
+
+/// What the handles of this process have in common.
+#[derive(Debug, Default)]
+struct Shared {
+    cores: Mutex<HashMap<PathBuf, Weak<Core>>>,
+    watches: Arc<watch::Watches>,
+}
+
+impl Shared {
+    /// The one shared state of the folder in `dir`.
+    fn core(&self, root: &Path, dir: PathBuf) -> Arc<Core> {
+        let mut cores = self.cores.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(core) = cores.get(&dir).and_then(Weak::upgrade).filter(|core| !core.is_gone()) {
+            return core;
+        }
+        if cores.len() >= cores.capacity() {
+            cores.retain(|_, core| core.strong_count() > 0);
+        }
+        let core = Arc::new(Core::new(root.to_owned(), dir.clone(), Arc::clone(&self.watches)));
+        cores.insert(dir, Arc::downgrade(&core));
+        core
+    }
+
+    /// The folder in `dir` is no longer there.
+    fn forget(&self, dir: &Path) {
+        let core = self.cores.lock().unwrap_or_else(PoisonError::into_inner).remove(dir);
+        if let Some(core) = core.and_then(|core| core.upgrade()) {
+            core.leave();
+        }
+    }
 }
 
 impl Store {
@@ -42,51 +91,21 @@ impl Store {
     ///
     /// # Errors
     /// When the directory cannot be made.
-    pub fn open(root: &Path) -> io::Result<Self> {
-        let _ = root;
-        todo!()
+    pub fn open(root: &Path) -> Result<Self, StoreError> {
+        files::make_dir(root)?;
+        Ok(Self { root: root.to_owned(), shared: Arc::default() })
     }
 
-    /// The mailbox of `owner`, made with its INBOX if it is missing. `limit`: its quota in bytes.
+    /// The mailbox of `owner`, made with its first folders if it is missing. `limit`: its quota in bytes.
     ///
     /// # Errors
     /// When the directories cannot be made.
     pub fn mailbox(&self, owner: &Address, limit: Option<u64>) -> Result<Mailbox, StoreError> {
-        let _ = (owner, limit, &self.root);
-        todo!()
+        let domain = self.root.join(owner.domain());
+        let root = domain.join(owner.local());
+        if !root.is_dir() {
+            files::make_dir(&domain)?;
+        }
+        Mailbox::open_root(Arc::clone(&self.shared), root, limit)
     }
-}
-
-/// Why the store did not do something, by what a protocol can say about it.
-#[derive(Debug, thiserror::Error)]
-pub enum StoreError {
-    /// There is no such folder (`NO [NONEXISTENT]`); also when it was deleted under an open [`Folder`].
-    #[error("there is no such folder")]
-    NoSuchFolder,
-    /// There is one already (`NO [ALREADYEXISTS]`).
-    #[error("there is such a folder already")]
-    FolderExists,
-    /// What was asked cannot be done to this folder (deleting INBOX; moving a folder into itself), or there are too many (`NO [CANNOT]`, `[LIMIT]`).
-    #[error("{0}")]
-    Cannot(&'static str),
-    /// The message is gone; it was expunged by someone else (`NO [EXPUNGEISSUED]`).
-    #[error("the message has been expunged")]
-    Expunged,
-    /// The account's quota would be exceeded (`NO [OVERQUOTA]`, 452 4.2.2).
-    #[error("the mailbox is full")]
-    OverQuota,
-    /// The disk is full (`NO [UNAVAILABLE]`, 452 4.3.1).
-    #[error("the disk is full")]
-    DiskFull,
-    /// Someone else holds the folder's lock for too long (`NO [INUSE]`, 451).
-    #[error("the folder is locked by another program")]
-    Locked,
-    /// The system's answer (`NO [UNAVAILABLE]`, 451 4.3.0).
-    #[error("{path}: {source}")]
-    Io {
-        /// What was worked on.
-        path: PathBuf,
-        /// What the system said.
-        source: io::Error,
-    },
 }
