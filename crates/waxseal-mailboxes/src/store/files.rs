@@ -15,7 +15,7 @@ use super::error::{At, StoreError};
 pub(super) const MAX_FILE_NAME: usize = 255;
 
 /// A name that no other delivery has, in the form that Maildir prescribes: time, process, host.
-pub(super) fn unique_name() -> String {
+pub(crate) fn unique_name() -> String {
     static COUNTER: AtomicU32 = AtomicU32::new(0);
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     let count = COUNTER.fetch_add(1, Ordering::Relaxed);
@@ -102,7 +102,7 @@ pub(super) fn read_if_there(path: &Path) -> Result<Option<Vec<u8>>, StoreError> 
 }
 
 /// Replaces a file as a whole: whoever looks sees the old content or the new.
-pub(super) fn replace(path: &Path, content: &[u8]) -> Result<(), StoreError> {
+pub(crate) fn replace(path: &Path, content: &[u8]) -> Result<(), StoreError> {
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(format!(".{}.tmp", unique_name()));
     let temporary = path.with_file_name(name);
@@ -119,7 +119,7 @@ pub(super) fn replace(path: &Path, content: &[u8]) -> Result<(), StoreError> {
 
 /// What tells whether a file or directory is still as it was.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Stamp {
+pub(crate) struct Stamp {
     pub(super) inode: u64,
     size: u64,
     pub(super) modified: Option<SystemTime>,
@@ -127,7 +127,7 @@ pub(super) struct Stamp {
 
 impl Stamp {
     /// The stamp of what is at `path`; the default one if nothing is there.
-    pub(super) fn of(path: &Path) -> Result<Self, StoreError> {
+    pub(crate) fn of(path: &Path) -> Result<Self, StoreError> {
         match fs::metadata(path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Self::default()),
             found => found.at(path).map(|found| Self {

@@ -42,6 +42,15 @@ impl Flock {
     }
 }
 
+/// Does something while nobody else does it.
+pub(crate) fn with_file_lock<T, E: From<StoreError>>(
+    path: &Path,
+    work: impl FnOnce() -> Result<T, E>,
+) -> Result<T, E> {
+    let _lock = Flock::wait(path)?;
+    work()
+}
+
 /// The right to change a folder's UID list and what goes with it.
 #[derive(Debug)]
 pub(super) struct FolderLock {

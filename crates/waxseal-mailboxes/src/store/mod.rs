@@ -42,6 +42,9 @@ pub use self::mailbox::{
 pub use self::name::{FolderName, NameError, SEPARATOR};
 pub use self::watch::Watch;
 
+pub(crate) use self::files::{Stamp, replace as replace_file, unique_name};
+pub(crate) use self::lock::with_file_lock;
+
 use self::core::Core;
 use crate::Address;
 
