@@ -11,7 +11,9 @@ pub mod accounts;
 pub mod address;
 pub mod imap;
 pub mod session;
+pub mod smtp;
 pub mod store;
+mod wire;
 
 pub use self::address::{Address, AddressError};
 pub use self::session::{Peer, Site, TlsWords};

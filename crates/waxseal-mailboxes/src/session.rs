@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use crate::accounts::Accounts;
-use crate::store::Store;
+use crate::store::{Store, StoreError};
 
 /// Who speaks, as the door says.
 #[derive(Clone, Debug)]
@@ -46,4 +46,15 @@ pub struct Site {
     pub store: Store,
     /// The largest message taken, in bytes.
     pub max_message: u64,
+}
+
+/// Does file work where it holds up no other session.
+pub(crate) async fn blocking<T, F>(work: F) -> Result<T, StoreError>
+where
+    T: Send + 'static,
+    F: FnOnce() -> Result<T, StoreError> + Send + 'static,
+{
+    tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| {
+        Err(StoreError::Io { path: "file work".into(), source: std::io::Error::other(error) })
+    })
 }

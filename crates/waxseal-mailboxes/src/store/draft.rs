@@ -42,6 +42,15 @@ impl Draft {
         self.bytes
     }
 
+    /// What was written so far, from its beginning.
+    ///
+    /// # Errors
+    /// What the disk says.
+    pub fn reader(&mut self) -> Result<File, StoreError> {
+        self.file.flush().at(&self.path)?;
+        File::open(&self.path).at(&self.path)
+    }
+
     /// Puts everything on disk, and says under which name the message is to be known.
     pub(super) fn finish(&mut self, internal_date: Option<SystemTime>) -> Result<String, StoreError> {
         self.file.flush().at(&self.path)?;
@@ -55,7 +64,7 @@ impl Draft {
     }
 
     /// Gives the message its place. The directory is not yet synced.
-    pub(super) fn rename(mut self, to: &Path) -> Result<(), StoreError> {
+    pub(super) fn rename(&mut self, to: &Path) -> Result<(), StoreError> {
         fs::rename(&self.path, to).at(to)?;
         self.finished = true;
         Ok(())

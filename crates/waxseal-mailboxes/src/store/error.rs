@@ -41,6 +41,14 @@ pub enum StoreError {
 }
 
 impl StoreError {
+    /// What the system said, sorted by what can be said about it.
+    pub(crate) fn from_io(source: io::Error, path: &Path) -> Self {
+        match source.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Self::DiskFull,
+            _ => Self::Io { path: path.to_owned(), source },
+        }
+    }
+
     /// Whether this is the system saying that a file is not there.
     pub(super) fn is_not_found(&self) -> bool {
         matches!(self, Self::Io { source, .. } if source.kind() == io::ErrorKind::NotFound)
@@ -54,9 +62,6 @@ pub(super) trait At<T> {
 
 impl<T> At<T> for io::Result<T> {
     fn at(self, path: &Path) -> Result<T, StoreError> {
-        self.map_err(|source| match source.kind() {
-            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => StoreError::DiskFull,
-            _ => StoreError::Io { path: path.to_owned(), source },
-        })
+        self.map_err(|source| StoreError::from_io(source, path))
     }
 }

@@ -124,6 +124,28 @@ pub struct Saved {
 #[derive(Debug)]
 pub struct Maildrop(#[expect(dead_code, reason = "held until the session ends")] Flock);
 
+/// A message whose bytes are on disk, not yet in its folder. Dropped, it is gone.
+#[derive(Debug)]
+pub struct Prepared {
+    mailbox: Mailbox,
+    draft: Draft,
+    name: String,
+}
+
+impl Prepared {
+    /// Puts the message into the INBOX as new; it is there for good when this returns. No UID yet: whoever looks first gives
+    /// one.
+    ///
+    /// # Errors
+    /// What the disk says.
+    pub fn commit(mut self) -> Result<(), StoreError> {
+        let new = self.mailbox.root.join("new");
+        self.draft.rename(&new.join(&self.name))?;
+        files::sync_dir(&new)?;
+        self.mailbox.note_quota(self.draft.bytes())
+    }
+}
+
 impl Mailbox {
     pub(super) fn open_root(
         shared: Arc<Shared>,
@@ -398,16 +420,22 @@ impl Mailbox {
         Ok(saved)
     }
 
-    /// Puts a message into the INBOX as new; it is on disk when this returns. No UID yet: whoever looks first gives one.
+    /// Puts a message's bytes on disk, so that little can go wrong when it is [committed](Prepared::commit) to the INBOX.
+    ///
+    /// # Errors
+    /// [`StoreError::OverQuota`], or what the disk says.
+    pub fn prepare(&self, mut draft: Draft) -> Result<Prepared, StoreError> {
+        self.check_quota(draft.bytes())?;
+        let name = draft.finish(None)?;
+        Ok(Prepared { mailbox: self.clone(), draft, name })
+    }
+
+    /// Puts a message into the INBOX as new; it is on disk when this returns.
     ///
     /// # Errors
     /// [`StoreError::OverQuota`], or what the disk says; nothing was added then.
-    pub fn deliver(&self, mut draft: Draft) -> Result<(), StoreError> {
-        self.check_quota(draft.bytes())?;
-        let (bytes, base) = (draft.bytes(), draft.finish(None)?);
-        draft.rename(&self.root.join("new").join(base))?;
-        files::sync_dir(&self.root.join("new"))?;
-        self.note_quota(bytes)
+    pub fn deliver(&self, draft: Draft) -> Result<(), StoreError> {
+        self.prepare(draft)?.commit()
     }
 
     fn note_quota(&self, bytes: u64) -> Result<(), StoreError> {

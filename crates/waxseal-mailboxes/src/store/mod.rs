@@ -37,7 +37,7 @@ pub use self::error::StoreError;
 pub use self::flags::{Flag, FlagChange, Flags, Keyword, MAX_KEYWORD};
 pub use self::folder::{Access, Changes, Copied, Folder, Message, Stored};
 pub use self::mailbox::{
-    Figures, FolderEntry, MAX_FOLDERS, Mailbox, Maildrop, Quota, Saved, SpecialUse, Status,
+    Figures, FolderEntry, MAX_FOLDERS, Mailbox, Maildrop, Prepared, Quota, Saved, SpecialUse, Status,
 };
 pub use self::name::{FolderName, NameError, SEPARATOR};
 pub use self::watch::Watch;
@@ -110,5 +110,16 @@ impl Store {
             files::make_dir(&domain)?;
         }
         Mailbox::open_root(Arc::clone(&self.shared), root, limit)
+    }
+
+    /// Somewhere to keep a message that is not in a mailbox yet. It is gone when dropped.
+    ///
+    /// # Errors
+    /// What the disk says.
+    pub fn spool(&self) -> Result<Draft, StoreError> {
+        // No domain begins with a dot.
+        let dir = self.root.join(".spool");
+        files::make_dir(&dir)?;
+        Draft::new(&dir)
     }
 }
