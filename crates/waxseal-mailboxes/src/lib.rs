@@ -10,10 +10,14 @@
 pub mod accounts;
 pub mod address;
 pub mod imap;
+pub mod pop3;
+mod sasl;
+pub mod service;
 pub mod session;
 pub mod smtp;
 pub mod store;
 mod wire;
 
 pub use self::address::{Address, AddressError};
+pub use self::service::{Mailboxes, MailboxesError};
 pub use self::session::{Peer, Site, TlsWords};

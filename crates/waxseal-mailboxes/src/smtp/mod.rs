@@ -3,7 +3,6 @@
 //! Mail is taken for the site's own accounts only; nothing is ever sent to another server. 250 to a message is said once
 //! its bytes are on disk.
 
-mod auth;
 mod body;
 mod command;
 mod deliver;

@@ -8,7 +8,6 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use zeroize::Zeroizing;
 
-use super::auth::{self, Credentials};
 use super::body::{Broken, ChunkReader, DataReader};
 use super::command::{self, Command, MailParameters};
 use super::deliver::{Parcel, Recipient, deliver};
@@ -18,6 +17,7 @@ use super::trace::{Origin, date};
 use super::{Kind, MAX_RECEIVED, MAX_RECIPIENTS, capabilities};
 use crate::Address;
 use crate::accounts::{Account, LoginError};
+use crate::sasl::{self, Credentials};
 use crate::session::{Peer, Site, blocking};
 use crate::store::{StoreError, unique_name};
 use crate::wire::{Line, Wire};
@@ -198,8 +198,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Session<S> {
                     None => self.ask("334 \r\n").await?,
                 };
                 message.and_then(|text| {
-                    auth::decode(&text)
-                        .and_then(|message| auth::plain(&message))
+                    sasl::decode(&text)
+                        .and_then(|message| sasl::plain(&message))
                         .ok_or("501 5.5.2 Not PLAIN's form\r\n")
                 })
             }
@@ -230,16 +230,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Session<S> {
     ) -> io::Result<Result<Credentials, &'static str>> {
         let name = match initial {
             Some(initial) => Ok(initial),
-            None => self.ask(&auth::challenge("Username:")).await?,
+            None => self.ask("334 VXNlcm5hbWU6\r\n").await?,
         };
         let name = match name {
             Ok(name) => name,
             Err(refusal) => return Ok(Err(refusal)),
         };
-        let password = self.ask(&auth::challenge("Password:")).await?;
+        let password = self.ask("334 UGFzc3dvcmQ6\r\n").await?;
         Ok(password.and_then(|password| {
-            let name = auth::decode(&name).and_then(|name| String::from_utf8(name.to_vec()).ok());
-            let both = name.zip(auth::decode(&password));
+            let name = sasl::decode(&name).and_then(|name| String::from_utf8(name.to_vec()).ok());
+            let both = name.zip(sasl::decode(&password));
             both.map(|(name, password)| Credentials { name, password }).ok_or("501 5.5.2 Not BASE64\r\n")
         }))
     }

@@ -1,4 +1,4 @@
-//! AUTH PLAIN and LOGIN (RFC 4954, 4616).
+//! What clients log in with: PLAIN (RFC 4616) and LOGIN, in BASE64.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -16,11 +16,6 @@ pub(crate) fn decode(text: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
         return Some(Zeroizing::default());
     }
     STANDARD.decode(text).ok().map(Zeroizing::new)
-}
-
-/// Encodes a challenge.
-pub(crate) fn challenge(text: &str) -> String {
-    format!("334 {}\r\n", STANDARD.encode(text))
 }
 
 /// Reads the message of PLAIN: `authzid NUL authcid NUL password`. To act as somebody else is not possible.
