@@ -40,6 +40,32 @@ impl Door {
         Self { daemon, configuration }
     }
 
+    /// Starts it as process 1 of a namespace of its own, as in a container, and waits until it listens.
+    ///
+    /// # Panics
+    /// When it does not.
+    #[must_use]
+    pub fn spawn_in_namespace(ground: &Ground, configuration: &str) -> Self {
+        let ports = ports_bound(&ground.expand(configuration));
+        let configuration = ground.write("waxseal.toml", configuration);
+        let path = configuration.to_str().expect("utf-8");
+        let program = program();
+        let arguments = ["--pid", "--fork", "--kill-child", &program, "serve", "--config", path];
+        let mut daemon = Daemon::start("waxseal as process 1", "unshare", &arguments, &[]);
+        daemon.wait_listening(&ports);
+        Self { daemon, configuration }
+    }
+
+    /// Tells the process inside [`Door::spawn_in_namespace`]'s namespace to stop.
+    ///
+    /// # Panics
+    /// When it is gone.
+    pub fn stop_inside(&self) {
+        let children = self.proc_file(&format!("task/{}/children", self.pid()));
+        let inside = children.split_whitespace().next().expect("a child");
+        let _ = run("kill", &["-TERM", inside]).ok();
+    }
+
     /// Rewrites its configuration and tells it to reload.
     ///
     /// # Panics

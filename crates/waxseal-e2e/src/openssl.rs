@@ -8,11 +8,15 @@ use std::time::{Duration, Instant};
 
 use crate::SOON;
 
+/// Stands at the end of what openssl says of a handshake.
+const HANDSHAKE_DONE: &str = "Verify return code";
+
 /// One run of `openssl s_client`.
 #[derive(Clone, Debug)]
 pub struct SClient {
     arguments: Vec<String>,
     lines: Vec<String>,
+    cue: String,
     tickets: bool,
 }
 
@@ -31,7 +35,7 @@ pub struct Seen {
     pub alpn: Option<String>,
     /// The common name of the certificate's subject.
     pub common_name: Option<String>,
-    /// `rsaEncryption` or `id-ecPublicKey`; none when openssl did not say.
+    /// Whether an earlier session was resumed.
     pub resumed: bool,
     /// Whether the certificate was found good.
     pub verified: bool,
@@ -41,7 +45,8 @@ impl SClient {
     /// Towards `addr`, TLS from the first byte.
     #[must_use]
     pub fn new(addr: SocketAddr) -> Self {
-        let client = Self { arguments: Vec::new(), lines: Vec::new(), tickets: false };
+        let client =
+            Self { arguments: Vec::new(), lines: Vec::new(), cue: HANDSHAKE_DONE.to_owned(), tickets: false };
         client.args(&["s_client", "-connect", &addr.to_string()])
     }
 
@@ -78,6 +83,13 @@ impl SClient {
         self
     }
 
+    /// Sends its lines not before the server has said something that holds `cue`.
+    #[must_use]
+    pub fn after(mut self, cue: &str) -> Self {
+        self.cue = cue.to_owned();
+        self
+    }
+
     /// Runs it: handshake, the lines, end.
     ///
     /// # Panics
@@ -105,7 +117,7 @@ impl SClient {
                 Ok(line) => {
                     text.push_str(&line);
                     text.push('\n');
-                    if line.contains("Verify return code") && calm > Duration::from_secs(1) {
+                    if line.contains(&self.cue) && calm > Duration::from_secs(1) {
                         for line in &self.lines {
                             let _ =
                                 stdin.as_mut().map(|stdin| stdin.write_all(format!("{line}\r\n").as_bytes()));
@@ -144,9 +156,11 @@ impl Seen {
             }
         });
         let subject = after("subject=").unwrap_or_default();
+        // With TLS 1.3 a suite stands there from the ServerHello on, whatever comes of it.
+        let done = cipher.is_some() && !text.contains("no peer certificate available");
         let common_name = subject.split("CN = ").nth(1).map(|rest| rest.split(',').next().unwrap_or(rest));
         Self {
-            version: version.filter(|_| cipher.is_some()),
+            version: version.filter(|_| done),
             alpn: after("ALPN protocol:"),
             common_name: common_name.map(str::to_owned),
             verified: text.contains("Verify return code: 0 (ok)"),

@@ -9,6 +9,7 @@ use rcgen::{
     BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose, PKCS_RSA_SHA256,
     RsaKeySize,
 };
+use rustls::client::Resumption;
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -127,6 +128,8 @@ impl Pki {
             .expect("versions")
             .with_root_certificates(roots)
             .with_no_client_auth();
+        // Every handshake a whole one: a resumed session shows the certificate of the one before.
+        config.resumption = Resumption::disabled();
         config.alpn_protocols = alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
         TlsClient { config: Arc::new(config), name: name.to_owned() }
     }

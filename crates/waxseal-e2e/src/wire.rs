@@ -255,6 +255,16 @@ impl Wire {
         lines
     }
 
+    /// A greeting, where one comes within a moment.
+    ///
+    /// # Panics
+    /// When the socket refuses its options.
+    pub fn reply_or_nothing(&mut self) {
+        self.socket().set_read_timeout(Some(Duration::from_millis(50))).expect("read timeout");
+        let _ = self.try_line();
+        self.socket().set_read_timeout(Some(SOON)).expect("read timeout");
+    }
+
     /// Everything up to the end of the stream. A reset is an end.
     ///
     /// # Panics

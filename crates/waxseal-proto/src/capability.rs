@@ -130,10 +130,10 @@ pub(crate) fn imap_atoms(line: &[u8]) -> Option<Range<usize>> {
 }
 
 /// The line with other atoms in that place.
-pub(crate) fn with_imap_atoms(line: &[u8], place: Range<usize>, atoms: &str) -> Vec<u8> {
+pub(crate) fn with_imap_atoms(line: &[u8], place: Range<usize>, atoms: &[u8]) -> Vec<u8> {
     let before = line.get(..place.start).unwrap_or_default();
     let after = line.get(place.end..).unwrap_or_default();
-    [before, atoms.as_bytes(), after].concat()
+    [before, atoms, after].concat()
 }
 
 #[cfg(test)]

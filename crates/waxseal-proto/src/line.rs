@@ -163,6 +163,11 @@ impl Assembler {
         self.held.len().max(usize::from(self.overlong))
     }
 
+    /// Whether the start of an overlong line was dropped and its end is still to come.
+    pub(crate) fn is_overlong(&self) -> bool {
+        self.overlong
+    }
+
     /// What is being held; an overlong line is gone.
     pub(crate) fn into_held(self) -> Vec<u8> {
         self.held

@@ -30,6 +30,21 @@ pub(crate) fn quoted(text: &str) -> String {
     quoted
 }
 
+/// The one quoted string that `arguments` is, its escapes undone.
+pub(crate) fn quoted_string(arguments: &str) -> Option<String> {
+    let inner = arguments.strip_prefix('"')?;
+    let mut string = String::new();
+    let mut characters = inner.chars();
+    loop {
+        match characters.next()? {
+            '\\' => string.push(characters.next()?),
+            '"' => break,
+            c => string.push(c),
+        }
+    }
+    characters.as_str().is_empty().then_some(string)
+}
+
 /// Appends one line of our own.
 pub(crate) fn say(out: &mut Vec<u8>, line: &str) {
     out.extend_from_slice(line.as_bytes());
@@ -116,5 +131,14 @@ mod tests {
     fn foreign_text_is_cut_and_made_printable() {
         assert_eq!(shown(b"550 \x1b[31mno\xff\r\n"), "550  [31mno\u{fffd}");
         assert_eq!(shown(&[b'x'; 1000]).len(), MAX_SHOWN);
+    }
+
+    #[test]
+    fn one_quoted_string_is_read_and_nothing_else() {
+        assert_eq!(quoted_string("\"a \\\"b\\\\\""), Some("a \"b\\".into()));
+        assert_eq!(quoted_string("\"a\" \"b\""), None);
+        assert_eq!(quoted_string("\"a"), None);
+        assert_eq!(quoted_string("a"), None);
+        assert_eq!(quoted_string("\"a\\"), None);
     }
 }

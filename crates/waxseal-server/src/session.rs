@@ -84,7 +84,7 @@ enum Early {
     #[error("{0}")]
     Dialogue(&'static str),
     #[error(
-        "INJECTION: {bytes} bytes stood between STARTTLS and the go-ahead; nothing of them was executed (number {count} \
+        "injection: {bytes} bytes stood between STARTTLS and the go-ahead; nothing of them was executed (number {count} \
          since start)"
     )]
     Injection { bytes: usize, count: u64 },
@@ -476,18 +476,18 @@ impl Session {
     }
 
     fn log_early(&self, early: &Early) {
-        let listener = &*self.listener.name;
+        let (listener, protocol) = (&*self.listener.name, self.listener.protocol.as_str());
         let (client, session) = (self.source, self.id);
         let seconds = self.accepted.elapsed().as_secs_f32();
         match early {
             Early::Injection { .. } => {
-                tracing::warn!(listener, %client, %session, seconds, end = %early, "session refused");
+                tracing::warn!(listener, protocol, %client, %session, seconds, end = %early, "session refused");
             }
             _ if early.is_ours() => {
-                tracing::error!(listener, %client, %session, seconds, end = %early, "session failed");
+                tracing::error!(listener, protocol, %client, %session, seconds, end = %early, "session failed");
             }
             _ => {
-                tracing::info!(listener, %client, %session, seconds, end = %early, "session ended before a service")
+                tracing::info!(listener, protocol, %client, %session, seconds, end = %early, "session ended before a service");
             }
         }
     }
@@ -496,6 +496,7 @@ impl Session {
         let facts = client.facts();
         tracing::info!(
             listener = &*self.listener.name,
+            protocol = self.listener.protocol.as_str(),
             client = %self.source,
             session = %self.id,
             sni = facts.and_then(|facts| facts.sni.as_deref()),

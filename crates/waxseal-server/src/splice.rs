@@ -188,11 +188,12 @@ fn close_or_flush(cx: &mut Context<'_>, to: &mut Leg, way: &mut Way, queue_empty
             )
             .map_err(Fault::Target)?;
         }
-    } else if way.dirty && way.state != WayState::Closed {
-        if let Poll::Ready(done) = Pin::new(&mut *to).poll_flush(cx) {
-            done.map_err(Fault::Target)?;
-            way.dirty = false;
-        }
+    } else if way.dirty
+        && way.state != WayState::Closed
+        && let Poll::Ready(done) = Pin::new(&mut *to).poll_flush(cx)
+    {
+        done.map_err(Fault::Target)?;
+        way.dirty = false;
     }
     Ok(())
 }
@@ -406,3 +407,6 @@ impl Splice {
         .await;
     }
 }
+
+#[cfg(test)]
+mod tests;

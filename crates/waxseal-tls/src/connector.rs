@@ -1,23 +1,19 @@
 //! The client's side: TLS towards a service.
 
+use std::fmt;
 use std::sync::Arc;
 
+use rustls::client::UnbufferedClientConnection;
+use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, NoKeyLog};
+
+use crate::error::HandshakeError;
+use crate::explain;
 use crate::handshake::{Begin, Handshake};
 use crate::pool::Pool;
+use crate::session::Session;
 use crate::transport::Transport;
-
-/// Whom to trust.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Trust {
-    /// The roots of the system.
-    System,
-    /// These roots, in PEM.
-    Roots(Vec<u8>),
-    /// The certificate whose public key (SubjectPublicKeyInfo) has this SHA-256, and no other.
-    Pin([u8; 32]),
-    /// Anybody: encryption without authentication.
-    Any,
-}
+use crate::trust::{Checker, Trust, Untrusted};
 
 /// Why there is no connector.
 #[derive(Debug, thiserror::Error)]
@@ -30,33 +26,67 @@ pub enum ConnectorError {
     #[error("the system's root certificates cannot be read: {0}")]
     SystemRoots(String),
     /// The PEM holds no root certificate.
-    #[error("no root certificate can be read from the PEM: {0}")]
+    #[error("no root certificate can be used: {0}")]
     Roots(String),
     /// The library refused the settings.
     #[error("TLS cannot be set up: {0}")]
     Tls(#[from] rustls::Error),
 }
 
-/// Connects with TLS to one service.
-#[derive(Debug)]
+/// Connects with TLS to one service. Sessions are resumed, from memory.
 pub struct Connector {
+    config: Arc<ClientConfig>,
+    server_name: ServerName<'static>,
     pool: Arc<Pool>,
 }
 
 impl Connector {
-    /// A connector to the service of that name (a host name or an IP address).
+    /// A connector to the service of that name: a host name or an IP address. Roots are read here and now.
     ///
     /// # Errors
     ///
     /// [`ConnectorError`].
     pub fn new(trust: &Trust, server_name: &str, pool: Arc<Pool>) -> Result<Arc<Self>, ConnectorError> {
-        let _ = (trust, server_name);
-        Ok(Arc::new(Self { pool }))
+        let name = server_name.strip_suffix('.').unwrap_or(server_name).to_owned();
+        let name =
+            ServerName::try_from(name).map_err(|_| ConnectorError::ServerName(server_name.to_owned()))?;
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let checker = Checker::new(trust, &provider)?;
+        let mut config = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()?
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(checker))
+            .with_no_client_auth();
+        config.key_log = Arc::new(NoKeyLog {});
+        Ok(Arc::new(Self { config: Arc::new(config), server_name: name, pool }))
     }
 
     /// Begins a handshake with the service behind `io`.
     pub fn begin<T: Transport>(self: &Arc<Self>, io: T, begin: Begin) -> Handshake<T> {
-        let _ = (io, begin, &self.pool);
-        todo!()
+        Handshake::client(Arc::clone(self), io, begin)
+    }
+
+    pub(crate) fn pool(&self) -> &Arc<Pool> {
+        &self.pool
+    }
+
+    pub(crate) fn session(&self) -> Result<Session, rustls::Error> {
+        let connection = UnbufferedClientConnection::new(Arc::clone(&self.config), self.server_name.clone())?;
+        Ok(Session::Client(Box::new(connection)))
+    }
+
+    /// Puts a failure into words.
+    pub(crate) fn explain(&self, error: rustls::Error) -> HandshakeError {
+        if let Some(explanation) = Untrusted::explanation_in(&error) {
+            return HandshakeError::Untrusted { explanation, source: error };
+        }
+        let (why, explanation) = explain::of_either_side(&error, "service");
+        HandshakeError::Refused { why, explanation, offered: None, source: error }
+    }
+}
+
+impl fmt::Debug for Connector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connector").field("server_name", &self.server_name).finish_non_exhaustive()
     }
 }

@@ -10,6 +10,8 @@ use aws_lc_rs::digest;
 use rustls::crypto::{CryptoProvider, SupportedKxGroup, aws_lc_rs as provider};
 use rustls::{CipherSuite, NamedGroup, ProtocolVersion, SupportedCipherSuite, SupportedProtocolVersion};
 
+use crate::hello::Hello;
+
 /// A protocol version that can be allowed. Older ones (RFC 8996) are not implemented at all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Version {
@@ -183,6 +185,11 @@ impl Suite {
         self.0.id
     }
 
+    /// Whether it goes with RSA keys; the others of TLS 1.2 go with ECDSA and Ed25519 keys (RFC 8422 section 5.10).
+    pub(crate) fn takes_rsa(self) -> bool {
+        self.name().starts_with("TLS_ECDHE_RSA")
+    }
+
     pub(crate) fn by_id(id: CipherSuite) -> Option<Self> {
         Self::ALL.into_iter().find(|suite| suite.id() == id)
     }
@@ -257,6 +264,11 @@ impl Group {
 
     pub(crate) fn by_id(id: NamedGroup) -> Option<Self> {
         Self::ALL.into_iter().find(|group| group.id() == id)
+    }
+
+    /// Whether keys can be exchanged over it in that version.
+    fn usable_in(self, version: Version) -> bool {
+        self != Self::X25519MlKem768 || version == Version::Tls13
     }
 
     pub(crate) fn id(self) -> NamedGroup {
@@ -400,8 +412,27 @@ impl Policy {
         &self.0.digest
     }
 
-    pub(crate) fn provider(&self) -> &Arc<CryptoProvider> {
-        &self.0.provider
+    /// Where in [`Policy::groups`] the group stands that a client is to use: the first one it offers too, of those that
+    /// cost no further round trip if there are any. `None` leaves the choice, and the refusal, to the TLS library.
+    ///
+    /// The library goes by the client's order; the one written down is the server's.
+    pub(crate) fn choose_group(&self, hello: &Hello) -> Option<usize> {
+        let newest = [Version::Tls13, Version::Tls12];
+        let version = newest.into_iter().find(|v| self.versions().contains(v) && hello.offers(*v))?;
+        let first_of = |offered: &[u16]| {
+            let common = |group: &Group| group.usable_in(version) && offered.contains(&u16::from(group.id()));
+            self.groups().iter().position(common)
+        };
+        let shared = if version == Version::Tls13 { first_of(&hello.shares) } else { None };
+        shared.or_else(|| first_of(&hello.groups))
+    }
+
+    /// What handshakes are made of; with `group`, that one alone exchanges keys.
+    pub(crate) fn provider(&self, group: Option<Group>) -> Arc<CryptoProvider> {
+        match group.and_then(Group::supported) {
+            None => Arc::clone(&self.0.provider),
+            Some(group) => Arc::new(CryptoProvider { kx_groups: vec![group], ..(*self.0.provider).clone() }),
+        }
     }
 
     pub(crate) fn supported_versions(&self) -> Vec<&'static SupportedProtocolVersion> {
@@ -454,10 +485,49 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_servers_order_of_groups_counts_where_it_costs_no_round_trip() {
+        let groups = vec![Group::X25519MlKem768, Group::Secp384r1, Group::X25519];
+        let policy = Policy::new(PolicySettings {
+            versions: vec![Version::Tls12, Version::Tls13],
+            suites: Suite::ALL.to_vec(),
+            groups: groups.clone(),
+            ignore_client_order: true,
+            tickets: false,
+        })
+        .unwrap();
+        let chosen = |versions: &[u16], offered: &[u16], shares: &[u16]| {
+            let hello = Hello {
+                versions: versions.to_vec(),
+                groups: offered.to_vec(),
+                shares: shares.to_vec(),
+                ..Hello::default()
+            };
+            policy.choose_group(&hello).map(|index| groups[index])
+        };
+        let (hybrid, x25519, p256, p384) = (0x11ec, 29, 23, 24);
+        let tls13 = [0x0304, 0x0303];
+        assert_eq!(chosen(&tls13, &[x25519, p384], &[x25519, p384]), Some(Group::Secp384r1));
+        assert_eq!(chosen(&tls13, &[x25519, p384], &[x25519]), Some(Group::X25519), "no further round trip");
+        assert_eq!(
+            chosen(&tls13, &[p256, x25519, p384], &[p256]),
+            Some(Group::Secp384r1),
+            "one is needed anyway"
+        );
+        assert_eq!(chosen(&tls13, &[x25519, hybrid], &[hybrid, x25519]), Some(Group::X25519MlKem768));
+        assert_eq!(
+            chosen(&[0x0303], &[x25519, hybrid, p384], &[]),
+            Some(Group::Secp384r1),
+            "TLS 1.2 has no hybrids"
+        );
+        assert_eq!(chosen(&tls13, &[p256], &[p256]), None);
+        assert_eq!(chosen(&[0x0302], &[x25519], &[]), None);
+    }
+
+    #[test]
     fn every_suite_and_group_is_known_to_the_library_under_the_same_name() {
         for suite in Suite::ALL {
             assert_eq!(suite.id().as_str(), Some(suite.name()));
-            let supported = suite.supported().expect(suite.name());
+            let supported = suite.supported().unwrap();
             assert_eq!(Version::from_wire(supported.version().version), Some(suite.version()));
             assert_eq!(Suite::by_name(suite.name()), Some(suite));
         }

@@ -7,6 +7,7 @@ use std::fmt;
 use std::io;
 use std::ops::{Deref, DerefMut};
 use std::pin::Pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 
@@ -29,22 +30,29 @@ pub const BUFFER_BYTES: usize = RECORDS_PER_BUFFER * MAX_RECORD;
 pub struct Pool {
     free: Mutex<Vec<Box<[u8]>>>,
     limit: usize,
+    in_use: AtomicUsize,
 }
 
 impl Pool {
     /// A pool that keeps at most `limit` unused buffers; more than that are given back to the allocator.
     pub fn new(limit: usize) -> Arc<Self> {
-        Arc::new(Self { free: Mutex::new(Vec::new()), limit })
+        Arc::new(Self { free: Mutex::new(Vec::new()), limit, in_use: AtomicUsize::new(0) })
     }
 
     /// An unused buffer, or a new one where none is left. What it holds is left over from former use.
     pub fn take(self: &Arc<Self>) -> Buffer {
         let free = self.free.lock().unwrap_or_else(PoisonError::into_inner).pop();
         let bytes = free.unwrap_or_else(|| vec![0; BUFFER_BYTES].into_boxed_slice());
+        self.in_use.fetch_add(1, Ordering::Relaxed);
         Buffer { bytes, pool: Arc::clone(self) }
     }
 
-    /// How many unused buffers there are.
+    /// How many buffers are in somebody's hands.
+    pub fn in_use(&self) -> usize {
+        self.in_use.load(Ordering::Relaxed)
+    }
+
+    /// How many unused buffers are kept.
     pub fn unused(&self) -> usize {
         self.free.lock().unwrap_or_else(PoisonError::into_inner).len()
     }
@@ -78,6 +86,7 @@ impl DerefMut for Buffer {
 
 impl Drop for Buffer {
     fn drop(&mut self) {
+        self.pool.in_use.fetch_sub(1, Ordering::Relaxed);
         let mut free = self.pool.free.lock().unwrap_or_else(PoisonError::into_inner);
         if free.len() < self.pool.limit {
             free.push(std::mem::take(&mut self.bytes));
@@ -194,9 +203,9 @@ mod tests {
         let pool = Pool::new(2);
         let taken: Vec<_> = (0..3).map(|_| pool.take()).collect();
         assert!(taken.iter().all(|buffer| buffer.len() == BUFFER_BYTES));
-        assert_eq!(pool.unused(), 0);
+        assert_eq!((pool.unused(), pool.in_use()), (0, 3));
         drop(taken);
-        assert_eq!(pool.unused(), 2);
+        assert_eq!((pool.unused(), pool.in_use()), (2, 0));
         drop(pool.take());
         assert_eq!(pool.unused(), 2);
     }

@@ -72,6 +72,14 @@ struct Signals {
     child: Signal,
 }
 
+/// One thing it is told.
+enum Told {
+    Stop(&'static str),
+    Reload,
+    Report,
+    ChildEnded,
+}
+
 impl Signals {
     fn new() -> std::io::Result<Self> {
         Ok(Self {
@@ -83,10 +91,13 @@ impl Signals {
         })
     }
 
-    async fn stop(&mut self) -> &'static str {
+    async fn next(&mut self) -> Told {
         tokio::select! {
-            _ = self.terminate.recv() => "SIGTERM",
-            _ = self.interrupt.recv() => "SIGINT",
+            _ = self.terminate.recv() => Told::Stop("SIGTERM"),
+            _ = self.interrupt.recv() => Told::Stop("SIGINT"),
+            _ = self.hangup.recv() => Told::Reload,
+            _ = self.report.recv() => Told::Report,
+            _ = self.child.recv() => Told::ChildEnded,
         }
     }
 }
@@ -118,18 +129,20 @@ impl App {
 
     async fn run(mut self, mut signals: Signals) {
         let stop = loop {
-            tokio::select! {
-                stop = signals.stop() => break stop,
-                _ = signals.hangup.recv() => self.reload(),
-                _ = signals.report.recv() => self.report(),
-                _ = signals.child.recv() => reap(),
+            match signals.next().await {
+                Told::Stop(signal) => break signal,
+                Told::Reload => self.reload(),
+                Told::Report => self.report(),
+                Told::ChildEnded => reap(),
             }
         };
-        tracing::info!(sessions = self.server.live_sessions(), "{stop}: stopping, within {} s", GRACE.as_secs());
+        tracing::info!(
+            sessions = self.server.live_sessions(),
+            "{stop}: stopping, within {} s",
+            GRACE.as_secs()
+        );
         self.report();
-        let second = async {
-            signals.stop().await;
-        };
+        let second = async { while !matches!(signals.next().await, Told::Stop(_)) {} };
         tokio::select! {
             cut = self.server.drain(GRACE) => match cut {
                 0 => tracing::info!("stopped"),

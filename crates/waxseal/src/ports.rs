@@ -64,7 +64,8 @@ fn owner(inode: u64) -> Option<(String, u32)> {
     fs::read_dir("/proc").ok()?.flatten().find_map(|process| {
         let pid: u32 = process.file_name().to_str()?.parse().ok()?;
         let mut descriptors = fs::read_dir(process.path().join("fd")).ok()?.flatten();
-        descriptors.find(|fd| fs::read_link(fd.path()).is_ok_and(|link| link.as_os_str() == socket.as_str()))?;
+        descriptors
+            .find(|fd| fs::read_link(fd.path()).is_ok_and(|link| link.as_os_str() == socket.as_str()))?;
         let program = fs::read_to_string(process.path().join("comm")).ok()?;
         Some((program.trim_end().to_owned(), pid))
     })
@@ -130,7 +131,10 @@ mod tests {
         let line = "   0: 0100007F:0019 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 4711 1";
         assert_eq!(listening(line), Some(("127.0.0.1:25".parse().unwrap(), 4711)));
         assert_eq!(listening(&line.replace(" 0A ", " 01 ")), None);
-        assert_eq!(listening("  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt"), None);
+        assert_eq!(
+            listening("  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt"),
+            None
+        );
         assert_eq!(socket_address("0100007F"), None);
         assert_eq!(socket_address("0100007F0100007F:0019"), None);
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::{Act, DoorWords, Ended, StartTls, Talk};
 use crate::capability::Capabilities;
 use crate::line::LineError;
-use crate::syntax::{first_word, literal, quoted, say, text, unquoted};
+use crate::syntax::{first_word, literal, quoted, quoted_string, say, text, unquoted};
 
 #[derive(Debug)]
 pub(super) struct ManageSieve {
@@ -34,21 +34,6 @@ impl ManageSieve {
         }
         say(out, "\"STARTTLS\"");
     }
-}
-
-/// The one quoted string that `arguments` is, its escapes undone.
-fn quoted_string(arguments: &str) -> Option<String> {
-    let inner = arguments.strip_prefix('"')?;
-    let mut string = String::new();
-    let mut characters = inner.chars();
-    loop {
-        match characters.next()? {
-            '\\' => string.push(characters.next()?),
-            '"' => break,
-            c => string.push(c),
-        }
-    }
-    characters.as_str().is_empty().then_some(string)
 }
 
 impl Talk for ManageSieve {
@@ -113,19 +98,5 @@ impl Talk for ManageSieve {
 
     fn refuse_http(&self, out: &mut Vec<u8>) {
         say(out, "BYE \"This is a mail server, not a web server\"");
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn one_quoted_string_is_read_and_nothing_else() {
-        assert_eq!(quoted_string("\"a \\\"b\\\\\""), Some("a \"b\\".into()));
-        assert_eq!(quoted_string("\"a\" \"b\""), None);
-        assert_eq!(quoted_string("\"a"), None);
-        assert_eq!(quoted_string("a"), None);
-        assert_eq!(quoted_string("\"a\\"), None);
     }
 }

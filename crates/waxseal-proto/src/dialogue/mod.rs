@@ -9,6 +9,8 @@ use std::fmt;
 use std::mem;
 use std::sync::Arc;
 
+pub(crate) use self::imap::is_tag;
+
 use self::imap::Imap;
 use self::managesieve::ManageSieve;
 use self::pop3::Pop3;

@@ -101,7 +101,7 @@ impl Imap {
         let greeting = mem::take(&mut self.greeting);
         match (imap_atoms(&greeting), &self.capabilities) {
             (Some(place), Some(known)) if self.secured => {
-                with_imap_atoms(&greeting, place, &known.entries().join(" "))
+                with_imap_atoms(&greeting, place, known.entries().join(" ").as_bytes())
             }
             _ => greeting,
         }

@@ -30,7 +30,7 @@ enum Phase {
 }
 
 /// How Dovecot says in its greeting that it takes XCLIENT, which saves asking.
-pub(crate) const XCLIENT_CODE: &str = "[XCLIENT]";
+pub(crate) const XCLIENT_CODE: &str = "[XCLIENT] ";
 
 impl Pop3 {
     pub(super) fn new(plan: OpeningPlan) -> Self {

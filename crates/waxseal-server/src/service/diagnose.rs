@@ -77,7 +77,7 @@ fn manner(upstream: &Upstream) -> String {
 }
 
 /// What works and may still surprise.
-fn surprises(upstream: &Upstream, protocol: Protocol, capabilities: &Capabilities) -> Vec<String> {
+pub(super) fn surprises(upstream: &Upstream, protocol: Protocol, capabilities: &Capabilities) -> Vec<String> {
     let mut found = Vec::new();
     let logs_in =
         matches!(protocol, Protocol::Submission | Protocol::Imap | Protocol::Pop3 | Protocol::ManageSieve);
@@ -120,11 +120,11 @@ pub(super) async fn explain(relay: &Relay, way: &Way, error: ServiceError) -> Se
             service: Arc::clone(&relay.upstream.name),
             address: way.address.to_string(),
             remedy: if sends_header {
-                "it does not expect a PROXY header. Set forwarding = \"none\" for this upstream, or let it expect one \
+                "the service does not expect a PROXY header. Set forwarding = \"none\" for this upstream, or let it expect one \
                  (Postfix: -o smtpd_upstream_proxy_protocol=haproxy for this service in master.cf; Dovecot: haproxy = \
                  yes in its inet_listener, and haproxy_trusted_networks with waxseal's address)"
             } else {
-                "it expects a PROXY header and got none. Set forwarding = \"proxy-v2\" for this upstream, or take the \
+                "the service expects a PROXY header and got none. Set forwarding = \"proxy-v2\" for this upstream, or take the \
                  expectation away (Postfix: smtpd_upstream_proxy_protocol for this service in master.cf; Dovecot: \
                  haproxy = yes in its inet_listener)"
             }

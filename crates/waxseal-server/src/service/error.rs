@@ -72,7 +72,7 @@ pub enum ServiceError {
     },
     /// It and waxseal are set up differently (a PROXY header expected and not sent, or the other way round; no STARTTLS;
     /// no XCLIENT); found by trying both.
-    #[error("service {service} at {address}: {remedy}")]
+    #[error("{service} at {address}: {remedy}")]
     Misconfigured {
         /// The service.
         service: Arc<str>,

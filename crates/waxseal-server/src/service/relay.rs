@@ -307,10 +307,14 @@ impl Relay {
         let protocol = self.protocol.as_str();
         match answer {
             Ok(capabilities) => {
+                let surprises = diagnose::surprises(&self.upstream, self.protocol, &capabilities);
                 match self.known.learn(Ok(capabilities)) {
                     Health::Down { .. } => tracing::info!(service, protocol, "service answers again"),
                     Health::Unknown => tracing::debug!(service, protocol, "service answers"),
-                    Health::Up { .. } | Health::Doubtful { .. } => {}
+                    Health::Up { .. } | Health::Doubtful { .. } => return None,
+                }
+                for surprise in surprises {
+                    tracing::warn!(service, protocol, "{surprise}");
                 }
                 None
             }

@@ -4,10 +4,11 @@ use std::process::ExitCode;
 
 use serde_json::json;
 
-use super::{print, refuse, tell};
+use super::{print, refuse, say, summary, tell};
 use crate::config::{Loaded, Report};
 use crate::ports;
 
+mod services;
 mod tables;
 
 /// Tells of problems on standard error and of what there is on standard output.
@@ -15,7 +16,7 @@ pub(super) fn check(loaded: Result<Loaded, Report>, upstreams_too: bool, as_json
     let loaded = loaded.map(|mut loaded| {
         ports_in_use(&mut loaded);
         if upstreams_too {
-            upstreams(&mut loaded);
+            services::dial(&mut loaded);
         }
         loaded.report.problems.settle();
         loaded
@@ -28,8 +29,9 @@ pub(super) fn check(loaded: Result<Loaded, Report>, upstreams_too: bool, as_json
         (Ok(loaded), true) => print(&format!("{}\n", record(&loaded.report, Some(loaded)))),
         (Err(report), true) => print(&format!("{}\n", record(report, None))),
         (Ok(loaded), false) => {
-            tell(&loaded.report);
             print(&tables::all(loaded));
+            tell(&loaded.report);
+            say(&format!("{}\n", summary(&loaded.report)));
         }
         (Err(report), false) => return refuse(report),
     }
@@ -43,6 +45,7 @@ fn record(report: &Report, loaded: Option<&Loaded>) -> serde_json::Value {
         "file": report.source.path().display().to_string(),
         "problems": report.records(),
         "listeners": loaded.map(tables::listeners).map(|table| table.records()),
+        "tls": loaded.map(tables::tls).map(|table| table.records()),
         "certificates": loaded.map(tables::certificates).map(|table| table.records()),
     })
 }
@@ -53,12 +56,11 @@ fn ports_in_use(loaded: &mut Loaded) {
         for (address, span) in listener.bind.iter().zip(&listener.places.bind) {
             let Some(holder) = ports::holder(*address) else { continue };
             let title = format!("{} is held by {holder}", holder.address);
-            loaded.report.problems.warning(span.clone(), title).help("nothing is wrong if that is the server this configuration is for");
+            loaded
+                .report
+                .problems
+                .warning(span.clone(), title)
+                .help("nothing is wrong if that is the server this configuration is for");
         }
     }
-}
-
-/// Dials every service and adds what it expects of the configuration to the problems.
-pub fn upstreams(loaded: &mut Loaded) {
-    let _ = loaded;
 }

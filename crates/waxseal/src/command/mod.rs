@@ -2,7 +2,7 @@
 
 pub mod check;
 mod pages;
-mod show;
+pub mod show;
 
 use std::io::{self, IsTerminal as _, Write as _};
 use std::path::PathBuf;
@@ -124,11 +124,22 @@ fn tell(report: &Report) {
 /// Problems, how many they are, and the end.
 fn refuse(report: &Report) -> ExitCode {
     tell(report);
+    say(&format!("{}; nothing was started\n", summary(report)));
+    ExitCode::FAILURE
+}
+
+/// `FILE: 2 errors, 1 warning`.
+fn summary(report: &Report) -> String {
     let (errors, warnings) = report.problems.count();
     let count = |number: usize, word: &str| format!("{number} {word}{}", if number == 1 { "" } else { "s" });
-    let warnings = if warnings == 0 { String::new() } else { format!(", {}", count(warnings, "warning")) };
-    say(&format!("{}: {}{warnings}; nothing was started\n", report.source.path().display(), count(errors, "error")));
-    ExitCode::FAILURE
+    let counts = [(errors, "error"), (warnings, "warning")];
+    let counts: Vec<_> = counts
+        .into_iter()
+        .filter(|(number, _)| *number > 0)
+        .map(|(number, word)| count(number, word))
+        .collect();
+    let counts = if counts.is_empty() { "nothing is wrong".to_owned() } else { counts.join(", ") };
+    format!("{}: {counts}", report.source.path().display())
 }
 
 /// Writes data. A reader who has gone away (`| head`) is no error.

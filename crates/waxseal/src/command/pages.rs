@@ -23,15 +23,14 @@ pub(super) fn man(command: Command, directory: Option<&Path>) -> ExitCode {
         }
         None => {
             let mut page = Vec::new();
-            clap_mangen::Man::new(command)
-                .render(&mut page)
-                .map(|()| print(&String::from_utf8_lossy(&page)))
+            clap_mangen::Man::new(command).render(&mut page).map(|()| print(&String::from_utf8_lossy(&page)))
         }
     };
     match (done, directory) {
         (Ok(()), _) => ExitCode::SUCCESS,
         (Err(error), directory) => {
-            let place = directory.map_or_else(String::new, |directory| format!(" into {}", directory.display()));
+            let place =
+                directory.map_or_else(String::new, |directory| format!(" into {}", directory.display()));
             say(&format!("error: cannot write manual pages{place}: {error}\n"));
             ExitCode::FAILURE
         }

@@ -7,11 +7,10 @@ use serde_json::{Map, Value, json};
 use crate::config::{InForce, Model};
 
 /// Every table of the model with its settings: TOML with the origins as comments, or JSON.
-pub(super) fn show(model: &Model, as_json: bool) -> String {
-    let listeners = model
-        .listeners
-        .iter()
-        .map(|listener| (format!("server.listener.{}", quoted(&listener.name)), listener.settings.as_slice()));
+pub fn show(model: &Model, as_json: bool) -> String {
+    let listeners = model.listeners.iter().map(|listener| {
+        (format!("server.listener.{}", quoted(&listener.name)), listener.settings.as_slice())
+    });
     let others = model.settings.iter().map(|section| {
         let table = match section.table.split_once('.') {
             Some((table, name)) => format!("{table}.{}", quoted(name)),
@@ -22,7 +21,8 @@ pub(super) fn show(model: &Model, as_json: bool) -> String {
     let tables: Vec<_> = others.chain(listeners).collect();
     match as_json {
         true => {
-            let object: Map<_, _> = tables.into_iter().map(|(table, settings)| (table, record(settings))).collect();
+            let object: Map<_, _> =
+                tables.into_iter().map(|(table, settings)| (table, record(settings))).collect();
             format!("{}\n", Value::from(object))
         }
         false => tables.iter().map(|(table, settings)| text(table, settings)).collect::<Vec<_>>().join("\n"),
@@ -50,7 +50,8 @@ fn record(settings: &[InForce]) -> Value {
 
 fn text(table: &str, settings: &[InForce]) -> String {
     let lines: Vec<_> = settings.iter().map(|setting| (line(setting), origin(setting))).collect();
-    let width = lines.iter().map(|(line, _)| line.chars().count()).filter(|width| *width <= 60).max().unwrap_or(0);
+    let width =
+        lines.iter().map(|(line, _)| line.chars().count()).filter(|width| *width <= 60).max().unwrap_or(0);
     let mut text = format!("[{table}]\n");
     for (line, origin) in lines {
         let _ = writeln!(text, "{line:width$}  # {origin}");
@@ -58,10 +59,10 @@ fn text(table: &str, settings: &[InForce]) -> String {
     text
 }
 
-/// `key = value`; what the system decides is a comment, as TOML has no word for it.
+/// `key = value`; what is not set is a comment, as TOML has no word for it.
 fn line(setting: &InForce) -> String {
     match &setting.value {
-        Value::Null => format!("# {}: the system's", setting.key),
+        Value::Null => format!("# {} is not set", setting.key),
         value => format!("{} = {}", setting.key, toml(value)),
     }
 }

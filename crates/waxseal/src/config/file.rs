@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use waxseal_tls::PemSource;
 
-use super::reader::{Named, Reading, Spot, Word, Words, Written, table};
+use super::reader::{Named, table};
+use super::values::{Roots, Word, Words};
 
 table! {
     /// The whole file.
@@ -15,9 +16,6 @@ table! {
         upstream: Named<Upstream>,
         certificate: Named<Certificate>,
         log: Log,
-        acme: Later,
-        mailboxes: Later,
-        admin: Later,
     }
 }
 
@@ -109,7 +107,7 @@ table! {
     UpstreamTls {
         mode: Word,
         server_name: Word,
-        ca: PemSource,
+        ca: Roots,
         pin: Word,
         verify: bool,
     }
@@ -133,21 +131,12 @@ table! {
     }
 }
 
-/// A table that is part of the configuration and not of this version.
-#[derive(Debug)]
-pub(crate) struct Later;
-
-impl Written for Later {
-    const EXPECTED: &'static str = "a table";
-
-    fn read(spot: Spot<'_>, reading: &mut Reading<'_>) -> Option<Self> {
-        let key = reading.key();
-        let instead = match key.as_str() {
-            "acme" => "let a client such as certbot fetch certificates and give their files in [certificate.ID]",
-            "mailboxes" => "give every listener an `upstream`: the mail server behind it",
-            _ => "`waxseal check` and `waxseal show` tell about a configuration, the log about the running server",
-        };
-        reading.problems.error(spot.key, format!("`{key}` is not part of this version")).help(instead);
-        None
-    }
-}
+/// Tables that are part of the configuration and not of this version, each with what to do instead.
+pub(crate) const LATER: [(&str, &str); 3] = [
+    ("acme", "let a client such as certbot fetch certificates and give their files in [certificate.ID]"),
+    ("mailboxes", "give every listener an `upstream`: the mail server behind it"),
+    (
+        "admin",
+        "the log tells about the running server, `waxseal check` and `waxseal show` about a configuration",
+    ),
+];

@@ -1,6 +1,6 @@
 //! The configuration: from a TOML file to a [`Model`], or to everything that is wrong with it.
 //!
-//! What is written ([`file`]) and what is used ([`model`]) are two families of types; [`resolve`] leads from one to the
+//! What is written (`file`) and what is used ([`Model`]) are two families of types; `resolve` leads from one to the
 //! other. No other part of the program knows TOML.
 
 mod duration;
@@ -14,6 +14,7 @@ mod reader;
 mod resolve;
 mod source;
 mod unreadable;
+mod values;
 mod words;
 
 use std::path::Path;
@@ -70,11 +71,10 @@ pub fn load(path: &Path, machine: &Machine) -> Result<Loaded, Report> {
         Ok(text) => understand(Source::new(path, text), machine),
         Err(error) => {
             let mut problems = Problems::default();
-            let title = format!("cannot read the configuration {}: {}", path.display(), unreadable::reason(&error));
-            let problem = problems.error(None, title);
-            unreadable::explain(problem, path, &error);
+            let problem = unreadable::complain(&mut problems, None, path, &error);
             if error.kind() == std::io::ErrorKind::NotFound {
-                problem.help("name another one with --config FILE or the environment variable WAXSEAL_CONFIG");
+                problem
+                    .help("name another one with --config FILE or the environment variable WAXSEAL_CONFIG");
             }
             Err(Report { source: Source::new(path, ""), problems })
         }
@@ -102,13 +102,20 @@ pub fn understand(source: Source, machine: &Machine) -> Result<Loaded, Report> {
 /// The file in its own terms; `None` if it is no TOML.
 fn written(source: &Source, machine: &Machine, problems: &mut Problems) -> Option<File> {
     let (document, errors) = DeTable::parse_recoverable(source.text());
-    for error in &errors {
-        problems.error(error.span(), error.message().replace('\n', ", "));
-    }
     let span = document.span();
     let value = DeValue::Table(document.into_inner());
     let spot = Spot { key: span.clone(), span, value: &value };
     let file = File::read(spot, &mut Reading::new(source, machine, problems));
-    // What a broken line would have said is missing, and complaints about that would mislead.
-    file.filter(|_| errors.is_empty())
+    if errors.is_empty() {
+        return file;
+    }
+    // What the parser made of a broken line is its guess, and what the line would have said is missing: complaints about
+    // either would mislead.
+    let line = |span: &Span| source.position(span.start).0;
+    let broken: Vec<_> = errors.iter().filter_map(|error| error.span()).map(|span| line(&span)).collect();
+    problems.retain(|problem| problem.span.as_ref().is_none_or(|span| !broken.contains(&line(span))));
+    for error in &errors {
+        problems.error(error.span(), error.message().replace('\n', ", "));
+    }
+    None
 }

@@ -8,8 +8,9 @@ use serde_json::Value;
 use waxseal_tls::{Group, Suite, Version};
 
 use super::duration;
-use super::reader::{Located, Word};
+use super::reader::Located;
 use super::source::{Source, Span};
+use super::values::Word;
 
 /// Where a setting in force was written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -48,7 +49,7 @@ impl Origin {
 pub struct InForce {
     /// The key, from its table on.
     pub key: &'static str,
-    /// Its value; null means that the operating system decides.
+    /// Its value; null where it is not set, and the system decides or nothing happens.
     pub value: Value,
     /// Where it comes from.
     pub origin: Origin,
@@ -83,7 +84,8 @@ impl<'s> Ledger<'s> {
         places: &[(Origin, &Option<Located<T>>)],
         built_in: T,
     ) -> Setting<T> {
-        let written = places.iter().find_map(|(origin, place)| place.as_ref().map(|located| (*origin, located)));
+        let written =
+            places.iter().find_map(|(origin, place)| place.as_ref().map(|located| (*origin, located)));
         match written {
             Some((origin, located)) => {
                 let line = self.source.position(located.key.start).0;

@@ -85,6 +85,11 @@ impl Problems {
         self.list.truncate(MAX_PROBLEMS);
     }
 
+    /// Keeps those that `keep` is true of.
+    pub(crate) fn retain(&mut self, keep: impl FnMut(&Problem) -> bool) {
+        self.list.retain(keep);
+    }
+
     /// All of them.
     pub fn iter(&self) -> impl Iterator<Item = &Problem> {
         self.list.iter()

@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 
 use nix::unistd::{Gid, Group, Uid, User};
 
-use super::problem::Problem;
+use super::problem::{Problem, Problems};
+use super::source::Span;
 
 /// The text of a file of at most `limit` bytes.
 pub(crate) fn read_bounded(path: &Path, limit: u64) -> io::Result<String> {
@@ -19,35 +20,37 @@ pub(crate) fn read_bounded(path: &Path, limit: u64) -> io::Result<String> {
     Ok(text)
 }
 
-/// What is wrong, in the words of an operator: the end of "cannot read PATH: ...".
-pub(crate) fn reason(error: &io::Error) -> String {
-    match error.kind() {
+/// Notes that a file cannot be read, with what is known of it and what to do.
+pub(crate) fn complain<'p>(
+    problems: &'p mut Problems,
+    span: impl Into<Option<Span>>,
+    path: &Path,
+    error: &io::Error,
+) -> &'p mut Problem {
+    let reason = match error.kind() {
         io::ErrorKind::NotFound => "there is no such file".to_owned(),
         io::ErrorKind::PermissionDenied => "permission denied".to_owned(),
         io::ErrorKind::IsADirectory => "it is a directory".to_owned(),
         io::ErrorKind::InvalidData => "it is not text (UTF-8)".to_owned(),
         _ => error.to_string(),
-    }
-}
-
-/// Adds to `problem` what is known of the file and what to do.
-pub(crate) fn explain(problem: &mut Problem, path: &Path, error: &io::Error) {
+    };
+    let problem = problems.error(span, format!("cannot read {}: {reason}", path.display()));
     match error.kind() {
         io::ErrorKind::NotFound => {
-            if let Some(missing) = first_missing(path) {
-                problem.help(format!("{} does not exist", missing.display()));
-            }
+            let missing = first_missing(path);
+            problem.maybe_help(missing.map(|part| format!("the directory {} does not exist", part.display())))
         }
         io::ErrorKind::PermissionDenied => {
             let (culprit, metadata) = culprit(path);
             let user = user_name(Uid::effective());
-            if let Some(metadata) = metadata {
-                problem.help(format!("{}; waxseal runs as {user}", describe(&culprit, &metadata)));
-            }
+            let seen = metadata.map(|metadata| describe(&culprit, &metadata));
             let right = if culprit == path { "r" } else { "x" };
-            problem.help(format!("run: setfacl -m u:{user}:{right} {}", culprit.display()));
+            problem
+                .maybe_help(seen.map(|seen| format!("{seen}; waxseal runs as {user}")))
+                .help("if waxseal is to start as another user, do this as that user")
+                .help(format!("else run: setfacl -m u:{user}:{right} {}", culprit.display()))
         }
-        _ => {}
+        _ => problem,
     }
 }
 
@@ -66,8 +69,14 @@ fn user_name(uid: Uid) -> String {
 /// The part of the path that is missing, if a directory of it is.
 fn first_missing(path: &Path) -> Option<PathBuf> {
     let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty())?;
-    let missing = |path: &&Path| fs::symlink_metadata(path).is_err_and(|e| e.kind() == io::ErrorKind::NotFound);
-    parent.ancestors().filter(missing).last().map(Path::to_path_buf)
+    let missing =
+        |path: &&Path| fs::symlink_metadata(path).is_err_and(|e| e.kind() == io::ErrorKind::NotFound);
+    parent
+        .ancestors()
+        .filter(|part| !part.as_os_str().is_empty())
+        .filter(missing)
+        .last()
+        .map(Path::to_path_buf)
 }
 
 /// The file, or the last directory on the way to it that can be seen and so is the one that bars it.
@@ -101,6 +110,29 @@ mod tests {
         assert_eq!(culprit, path);
         let text = describe(&culprit, &metadata.unwrap());
         assert!(text.contains("0600") && text.contains(&user_name(Uid::effective())), "{text}");
+    }
+
+    #[test]
+    fn permission_denied_is_told_with_the_command_that_mends_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("secret");
+        fs::write(&path, "x").unwrap();
+        let denied = io::Error::from(io::ErrorKind::PermissionDenied);
+        let help = |path: &Path| {
+            let mut problems = Problems::default();
+            complain(&mut problems, None, path, &denied);
+            problems.iter().flat_map(|problem| problem.help.clone()).collect::<Vec<_>>().join("\n")
+        };
+        let user = user_name(Uid::effective());
+        let file = help(&path);
+        assert!(file.contains(&format!("setfacl -m u:{user}:r {}", path.display())), "{file}");
+        // A file that cannot even be seen is barred by its directory.
+        let barred = help(&directory.path().join("unseen"));
+        assert!(
+            barred.contains(&format!("setfacl -m u:{user}:x {}", directory.path().display())),
+            "{barred}"
+        );
+        assert!(barred.contains(&format!("waxseal runs as {user}")), "{barred}");
     }
 
     #[test]

@@ -25,15 +25,6 @@ pub(crate) fn one_of<'c>(candidates: impl IntoIterator<Item = &'c str>) -> Strin
     format!("one of: {}", candidates.into_iter().collect::<Vec<_>>().join(", "))
 }
 
-/// `a`, `a and b`, `a, b and c`.
-pub(crate) fn and(words: &[String]) -> String {
-    match words {
-        [] => String::new(),
-        [word] => word.clone(),
-        [head @ .., last] => format!("{} and {last}", head.join(", ")),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -46,14 +37,5 @@ mod tests {
         assert_eq!(nearest("imaps", words), Some("imap"));
         assert_eq!(nearest("xmpp", words), None);
         assert_eq!(suggest("xmpp", words), "one of: smtp, submission, imap, pop3");
-    }
-
-    #[test]
-    fn lists_read_like_sentences() {
-        let words = ["a", "b", "c"].map(str::to_owned);
-        assert_eq!(and(&words), "a, b and c");
-        assert_eq!(and(&words[..2]), "a and b");
-        assert_eq!(and(&words[..1]), "a");
-        assert_eq!(and(&[]), "");
     }
 }

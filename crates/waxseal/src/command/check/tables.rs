@@ -1,10 +1,16 @@
 //! What a configuration comes to, as tables for people and as records for programs.
 
+use std::time::{SystemTime, UNIX_EPOCH};
+
 use comfy_table::{ContentArrangement, Table as Rendering, presets};
 use serde_json::{Map, Value};
 use waxseal_tls::{Group, Policy, Suite, Version};
 
 use crate::config::{Listener, Loaded, Security, UpstreamTls};
+
+/// Bytes above which a list takes a line for each of its elements.
+const WIDE_CELL: usize = 50;
+const SECONDS_A_DAY: i64 = 86_400;
 
 /// Rows under a header.
 pub(super) struct Table {
@@ -23,7 +29,7 @@ impl Table {
     /// The rows side by side.
     fn render(&self) -> String {
         let mut table = Rendering::new();
-        table.load_style(presets::UTF8_HORIZONTAL_ONLY).set_content_arrangement(ContentArrangement::Dynamic);
+        table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Dynamic);
         table.set_header(self.header.iter().map(|name| name.to_uppercase()));
         for row in &self.rows {
             table.add_row(row.iter().map(cell));
@@ -36,7 +42,12 @@ fn cell(value: &Value) -> String {
     match value {
         Value::Null => "-".to_owned(),
         Value::String(text) => text.clone(),
-        Value::Array(values) => values.iter().map(cell).collect::<Vec<_>>().join("\n"),
+        Value::Bool(value) => if *value { "yes" } else { "no" }.to_owned(),
+        Value::Array(values) => {
+            let cells: Vec<_> = values.iter().map(cell).collect();
+            let line = cells.join(", ");
+            if line.len() > WIDE_CELL { cells.join("\n") } else { line }
+        }
         value => value.to_string(),
     }
 }
@@ -78,7 +89,7 @@ fn security(listener: &Listener) -> &'static str {
 }
 
 /// The TLS settings that each listener ends up with.
-fn tls(loaded: &Loaded) -> Table {
+pub(super) fn tls(loaded: &Loaded) -> Table {
     let rows = loaded.model.listeners.iter().filter_map(|listener| {
         let policy = listener.security.policy()?;
         Some(vec![
@@ -107,12 +118,17 @@ fn groups(policy: &Policy) -> Value {
 
 /// Who we are, and for how long.
 pub(super) fn certificates(loaded: &Loaded) -> Table {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs().cast_signed());
     let rows = loaded.identities.iter().map(|entry| {
+        let identity = &entry.identity;
         vec![
             Value::from(entry.id.as_str()),
-            entry.identity.names().to_vec().into(),
+            identity.names().to_vec().into(),
+            identity.key_kind().to_string().into(),
+            identity.issuer().into(),
+            (identity.not_after() - now).div_euclid(SECONDS_A_DAY).into(),
             entry.default.into(),
         ]
     });
-    Table { header: &["certificate", "names", "default"], rows: rows.collect() }
+    Table { header: &["certificate", "names", "key", "issuer", "days left", "default"], rows: rows.collect() }
 }

@@ -3,9 +3,13 @@
 use std::net::{IpAddr, SocketAddr};
 
 use crate::config::problem::Problems;
-use crate::config::reader::{Located, Word, Words};
+use crate::config::reader::Located;
 use crate::config::source::Span;
+use crate::config::values::{Word, Words};
 use crate::ports::{overlap, takes_both};
+
+/// How an address is written.
+const ADDRESS_FORMS: &str = "write 0.0.0.0:25 or [::]:25";
 
 /// An address and where it stands.
 #[derive(Clone)]
@@ -17,12 +21,13 @@ pub(super) struct Bind {
 /// The addresses of one listener, those that are none told of.
 pub(super) fn addresses(written: &Located<Words>, problems: &mut Problems) -> Vec<Bind> {
     if written.value.is_empty() {
-        problems.error(written.span.clone(), "`bind` names no address").help("write 0.0.0.0:25 or [::]:25");
+        problems.error(written.span.clone(), "`bind` names no address").help(ADDRESS_FORMS);
     }
     let binds = written.value.iter().filter_map(|word| match word.value.as_str().parse() {
         Ok(address) => Some(Bind { address, span: word.span.clone() }),
         Err(_) => {
             let (title, help) = refuse(&word.value);
+            let help = word.value.literal().map_or_else(|| ADDRESS_FORMS.to_owned(), |_| help);
             problems.error(word.span.clone(), title).help(help);
             None
         }
@@ -42,7 +47,10 @@ fn refuse(word: &Word) -> (String, String) {
 }
 
 /// Tells of every address that is taken by an earlier one, of the same listener or of another.
-pub(super) fn conflicts<'b>(binds: impl Iterator<Item = (&'b str, &'b Bind)> + Clone, problems: &mut Problems) {
+pub(super) fn conflicts<'b>(
+    binds: impl Iterator<Item = (&'b str, &'b Bind)> + Clone,
+    problems: &mut Problems,
+) {
     for (index, (name, bind)) in binds.clone().enumerate() {
         let taken = binds.clone().take(index).find(|(_, earlier)| overlap(earlier.address, bind.address));
         let Some((other, earlier)) = taken else { continue };

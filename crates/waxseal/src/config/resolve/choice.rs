@@ -1,7 +1,8 @@
 //! A word that must be one of a few.
 
 use crate::config::problem::Problems;
-use crate::config::reader::{Located, Word};
+use crate::config::reader::Located;
+use crate::config::values::Word;
 use crate::config::words::suggest;
 
 /// The value of a word; else an error that names the nearest one.

@@ -1,8 +1,9 @@
 //! What clients and other servers expect of a port, and what happens to mail where they are disappointed.
 
 use waxseal_proto::Protocol;
-use waxseal_tls::{Policy, Suite, Version};
+use waxseal_tls::{KeyKind, Policy, Suite, Version};
 
+use super::certificate::Certificate;
 use crate::config::model::{Listener, Security};
 use crate::config::problem::Problems;
 
@@ -52,8 +53,11 @@ pub(super) fn check(listener: &Listener, problems: &mut Problems) {
         told.push(port.number);
         let Port { number, protocol, .. } = *port;
         if protocol != listener.protocol {
-            let title = format!("port {number} is for {protocol}, and this listener speaks {}", listener.protocol);
-            problems.warning(span.clone(), title).help(format!("set protocol = \"{protocol}\", or take another port"));
+            let title =
+                format!("port {number} is for {protocol}, and this listener speaks {}", listener.protocol);
+            problems
+                .warning(span.clone(), title)
+                .help(format!("set protocol = \"{protocol}\", or take another port"));
         } else if let Some((title, help)) = wrong_begin(port, &listener.security) {
             problems.warning(span.clone(), title).help(help);
         } else if protocol == Protocol::Smtp {
@@ -65,7 +69,9 @@ pub(super) fn check(listener: &Listener, problems: &mut Problems) {
 fn wrong_begin(port: &Port, security: &Security) -> Option<(String, String)> {
     let implicit = matches!(security, Security::Implicit(_));
     let number = port.number;
-    let twin = |what| port.twin.map(|twin| format!(", or take port {twin}, which is for {what}")).unwrap_or_default();
+    let twin = |what| {
+        port.twin.map(|twin| format!(", or take port {twin}, which is for {what}")).unwrap_or_default()
+    };
     match port.begin {
         Begin::Tls if !implicit => Some((
             format!("port {number} is for TLS from the first byte; clients that expect it will fail"),
@@ -94,6 +100,27 @@ fn exchanger(listener: &Listener, problems: &mut Problems) {
                 format!("on port 25 without {missing} some senders deliver in cleartext, or not at all"),
             )
             .help("give this listener its own `tls`, wider than that of the ports for people");
+    }
+}
+
+/// Warns where no key there is can be used with the suites of TLS 1.2 that are left: unlike TLS 1.3, they say which.
+pub(super) fn usable(listener: &Listener, certificates: &[Certificate], problems: &mut Problems) {
+    let Some(policy) = listener.security.policy() else { return };
+    let mut suites = policy.suites().iter().filter(|suite| suite.version() == Version::Tls12).peekable();
+    if suites.peek().is_none() || certificates.is_empty() {
+        return;
+    }
+    let fits = |suite: &Suite| {
+        let rsa = suite.name().contains("_RSA_");
+        certificates
+            .iter()
+            .any(|certificate| rsa == matches!(certificate.entry.identity.key_kind(), KeyKind::Rsa(_)))
+    };
+    if !suites.any(fits) {
+        let title = "no certificate has a key for the suites of TLSv1.2 that are left here";
+        problems
+            .warning(listener.places.header.clone(), title)
+            .help("allow a suite of the other kind (ECDSA or RSA), or set disable-protocols = [\"TLSv1.2\"]");
     }
 }
 

@@ -1,5 +1,6 @@
 //! What may stand both in `server` and in a listener, each value checked by itself.
 
+use std::fmt::Display;
 use std::time::Duration;
 
 use ipnet::IpNet;
@@ -8,8 +9,9 @@ use waxseal_tls::{Group, Suite, Version};
 use super::number::within;
 use crate::config::file;
 use crate::config::problem::Problems;
-use crate::config::reader::{Located, Word, Words};
+use crate::config::reader::Located;
 use crate::config::source::Span;
+use crate::config::values::{Word, Words};
 use crate::config::words::suggest;
 
 /// Connections a listener may be allowed: more than any machine has descriptors.
@@ -107,10 +109,13 @@ fn trusted_networks(written: &Located<Words>, problems: &mut Problems) -> Locate
         match &network {
             None => {
                 let title = format!("`{}` is not a network", word.value);
-                problems.error(word.span.clone(), title).help("write 192.0.2.0/24, 2001:db8::/32 or one address");
+                problems
+                    .error(word.span.clone(), title)
+                    .help("write 192.0.2.0/24, 2001:db8::/32 or one address");
             }
             Some(network) if network.prefix_len() == 0 => {
-                let title = format!("`{}` trusts everyone: any client may say that it is another", word.value);
+                let title =
+                    format!("`{}` trusts everyone: any client may say that it is another", word.value);
                 problems.warning(word.span.clone(), title).help("name the load balancer's addresses only");
             }
             Some(_) => {}
@@ -143,7 +148,9 @@ impl Tls {
 
 /// What cannot be meant, all of it written in one place.
 fn contradictions(written: &file::Tls, problems: &mut Problems) {
-    let is = |key: &Option<Located<bool>>, value| key.as_ref().filter(|key| key.value == value).map(|key| key.key.clone());
+    let is = |key: &Option<Located<bool>>, value| {
+        key.as_ref().filter(|key| key.value == value).map(|key| key.key.clone())
+    };
     let implicit = is(&written.implicit, true);
     let disabled = is(&written.enable, false).is_some();
     let mut contradiction = |at: Option<Span>, title: &str, help: &str| {
@@ -161,7 +168,11 @@ fn contradictions(written: &file::Tls, problems: &mut Problems) {
     if disabled {
         let help = "leave out one of the two";
         contradiction(implicit, "`implicit = true` and `enable = false` contradict each other", help);
-        contradiction(is(&written.require, true), "`require = true` and `enable = false` contradict each other", help);
+        contradiction(
+            is(&written.require, true),
+            "`require = true` and `enable = false` contradict each other",
+            help,
+        );
     }
 }
 
@@ -173,7 +184,7 @@ fn nonzero(duration: &Located<Duration>, problems: &mut Problems) -> Option<Loca
     Some(duration.clone())
 }
 
-/// The things that a list names; `find` tells what is wrong with a name, and what to write.
+/// The things that a list names, all or none; `find` tells what is wrong with a name, and what to write.
 fn names<T: PartialEq>(
     written: &Option<Located<Words>>,
     find: fn(&Word) -> Result<T, (String, String)>,
@@ -181,6 +192,7 @@ fn names<T: PartialEq>(
 ) -> Option<Located<Vec<T>>> {
     let written = written.as_ref()?;
     let mut found = Vec::with_capacity(written.value.len());
+    let mut refused = false;
     for word in &written.value {
         match find(&word.value) {
             Ok(named) if found.contains(&named) => {
@@ -189,10 +201,11 @@ fn names<T: PartialEq>(
             Ok(named) => found.push(named),
             Err((title, help)) => {
                 problems.error(word.span.clone(), title).help(help);
+                refused = true;
             }
         }
     }
-    Some(written.with(found))
+    (!refused).then(|| written.with(found))
 }
 
 fn version(word: &Word) -> Result<Version, (String, String)> {
@@ -201,30 +214,37 @@ fn version(word: &Word) -> Result<Version, (String, String)> {
         Some(version) => (format!("unknown protocol version `{word}`"), format!("write `{version}`")),
         None => {
             let title = format!("`{word}`: waxseal speaks TLS 1.2 and 1.3 only");
-            (title, suggest(name, Version::ALL.map(Version::name)))
+            (
+                title,
+                "leave it out: nothing older needs to be disabled; the names are TLSv1.2 and TLSv1.3"
+                    .to_owned(),
+            )
         }
     })
 }
 
 fn suite(word: &Word) -> Result<Suite, (String, String)> {
-    let name = word.as_str();
-    Suite::by_name(name).ok_or_else(|| {
-        let help = match Suite::by_alias(name) {
-            Some(suite) => format!("it is `{suite}` here"),
-            None => suggest(name, Suite::ALL.map(Suite::name)),
-        };
-        (format!("unknown cipher suite `{word}`"), help)
-    })
+    named(word, "cipher suite", [Suite::by_name, Suite::by_alias], &Suite::ALL.map(Suite::name))
 }
 
 fn group(word: &Word) -> Result<Group, (String, String)> {
-    let name = word.as_str();
-    Group::by_name(name).ok_or_else(|| {
-        let help = match Group::by_alias(name) {
-            Some(group) => format!("it is `{group}` here"),
-            None => suggest(name, Group::ALL.map(Group::name)),
+    named(word, "key exchange group", [Group::by_name, Group::by_alias], &Group::ALL.map(Group::name))
+}
+
+/// What the word names; one that is only another spelling is told what to write.
+fn named<T: Display>(
+    word: &Word,
+    kind: &str,
+    [by_name, by_alias]: [fn(&str) -> Option<T>; 2],
+    names: &[&'static str],
+) -> Result<T, (String, String)> {
+    let text = word.as_str();
+    by_name(text).ok_or_else(|| {
+        let help = match by_alias(text) {
+            Some(named) => format!("it is `{named}` here"),
+            None => suggest(text, names.iter().copied()),
         };
-        (format!("unknown key exchange group `{word}`"), help)
+        (format!("unknown {kind} `{word}`"), help)
     })
 }
 

@@ -13,8 +13,9 @@ use crate::config::file;
 use crate::config::model::{self, Upstream};
 use crate::config::nearest::{Ledger, Origin};
 use crate::config::problem::Problems;
-use crate::config::reader::{Located, Word};
+use crate::config::reader::{Incomplete as _, Located};
 use crate::config::source::Source;
+use crate::config::values::Word;
 use crate::config::words::{one_of, suggest};
 
 /// Connections of one listener where nothing is written.
@@ -35,6 +36,8 @@ const STRANGERS: [(&str, &str); 7] = [
 pub(super) struct Draft {
     pub(super) name: String,
     pub(super) binds: Vec<Bind>,
+    /// The upstream it uses, if there is one of that name.
+    pub(super) upstream: Option<String>,
     pub(super) listener: Option<model::Listener>,
 }
 
@@ -55,20 +58,21 @@ pub(super) fn listener(
     let table = &written.value;
     let mut ledger = Ledger::new(around.source);
     let own = Level::check(&parts!(table), problems);
-    let protocol = protocol(name, &table.protocol, problems);
+    let protocol = protocol(name, table, problems);
     let shown = protocol.as_ref().map(|protocol| protocol.with(protocol.value.as_str()));
     ledger.only("protocol", (Origin::Listener, &shown), "");
     let binds = binds(name, table, problems);
     let shown = table.bind.as_ref().map(|list| list.with(binds.iter().map(|bind| bind.address).collect()));
     ledger.only("bind", (Origin::Listener, &shown), Vec::new());
-    let upstream = service(name, &table.upstream, around.upstreams, problems);
+    let upstream = service(name, table, around.upstreams, problems);
     let shown = upstream.map(|upstream| upstream.with(upstream.value.as_str().to_owned()));
     ledger.only("upstream", (Origin::Listener, &shown), String::new());
     let listener = protocol.and_then(|protocol| {
         let upstream = upstream?;
         suits(protocol.value, upstream, around.upstreams, problems);
         let header = name.span.clone();
-        let places = tls::Places { protocol: protocol.value, listener: &own.tls, server: &around.server.tls, header };
+        let places =
+            tls::Places { protocol: protocol.value, listener: &own.tls, server: &around.server.tls, header };
         let (security, timeout) = tls::security(&places, &mut ledger, problems);
         let limits = limits(&own, around.server, &mut ledger);
         Some(model::Listener {
@@ -99,30 +103,33 @@ pub(super) fn listener(
             },
         })
     });
-    Draft { name: name.value.clone(), binds, listener }
+    let upstream = upstream.map(|upstream| upstream.value.as_str().to_owned());
+    Draft { name: name.value.clone(), binds, upstream, listener }
 }
 
 fn protocol(
     name: &Located<String>,
-    written: &Option<Located<Word>>,
+    table: &file::Listener,
     problems: &mut Problems,
 ) -> Option<Located<Protocol>> {
     let choices = Protocol::ALL.map(|protocol| (protocol.as_str(), protocol));
-    if written.is_none() {
+    if table.protocol.is_none() && !table.refused("protocol") {
         problems
             .error(name.span.clone(), format!("listener `{}` has no `protocol`", name.value))
             .help(one_of(choices.map(|(word, _)| word)));
     }
-    choose(written, "protocol", &choices, &STRANGERS, problems)
+    choose(&table.protocol, "protocol", &choices, &STRANGERS, problems)
 }
 
 fn binds(name: &Located<String>, table: &file::Listener, problems: &mut Problems) -> Vec<Bind> {
     match &table.bind {
         Some(list) => bind::addresses(list, problems),
         None => {
-            problems
-                .error(name.span.clone(), format!("listener `{}` has no `bind`", name.value))
-                .help("write bind = \"[::]:25\", or a list of addresses with ports");
+            if !table.refused("bind") {
+                problems
+                    .error(name.span.clone(), format!("listener `{}` has no `bind`", name.value))
+                    .help("write bind = \"[::]:25\", or a list of addresses with ports");
+            }
             Vec::new()
         }
     }
@@ -131,12 +138,15 @@ fn binds(name: &Located<String>, table: &file::Listener, problems: &mut Problems
 /// The name of the service behind, if there is one of that name.
 fn service<'f>(
     name: &Located<String>,
-    written: &'f Option<Located<Word>>,
+    table: &'f file::Listener,
     upstreams: &[(String, Option<Upstream>)],
     problems: &mut Problems,
 ) -> Option<&'f Located<Word>> {
     let names = || upstreams.iter().map(|(name, _)| name.as_str());
-    let Some(word) = written else {
+    let Some(word) = &table.upstream else {
+        if table.refused("upstream") {
+            return None;
+        }
         let title = format!("listener `{}` has no `upstream`: no service is behind it", name.value);
         let problem = problems.error(name.span.clone(), title);
         problem.help(match upstreams {
@@ -170,12 +180,18 @@ fn suits(
     let Some((name, Some(service))) = found else { return };
     if service.forwarding == Forwarding::Xclient {
         problems
-            .error(upstream.span.clone(), format!("upstream `{name}` is told of clients by xclient, which HTTP has not"))
+            .error(
+                upstream.span.clone(),
+                format!("upstream `{name}` is told of clients by xclient, which HTTP has not"),
+            )
             .help("give this listener an upstream of its own, with proxy-v2 or none");
     }
     if matches!(service.tls.mode, LegSecurity::StartTls | LegSecurity::Mirror) {
         problems
-            .error(upstream.span.clone(), format!("upstream `{name}` is asked for STARTTLS, which HTTP has not"))
+            .error(
+                upstream.span.clone(),
+                format!("upstream `{name}` is asked for STARTTLS, which HTTP has not"),
+            )
             .help("give this listener an upstream of its own, with tls.mode implicit or none");
     }
 }
@@ -196,7 +212,11 @@ fn socket(own: &Socket, server: &Socket, ledger: &mut Ledger<'_>) -> SocketOptio
     macro_rules! nearest {
         ($key:literal, $field:ident) => {
             ledger
-                .nearest($key, &[(Origin::Listener, &own.$field), (Origin::Server, &server.$field)], built_in.$field)
+                .nearest(
+                    $key,
+                    &[(Origin::Listener, &own.$field), (Origin::Server, &server.$field)],
+                    built_in.$field,
+                )
                 .value
         };
     }
@@ -204,7 +224,9 @@ fn socket(own: &Socket, server: &Socket, ledger: &mut Ledger<'_>) -> SocketOptio
         ($key:literal, $field:ident) => {{
             let [own, server] = [&own.$field, &server.$field]
                 .map(|place| place.as_ref().map(|located| located.with(Some(located.value))));
-            ledger.nearest($key, &[(Origin::Listener, &own), (Origin::Server, &server)], built_in.$field).value
+            ledger
+                .nearest($key, &[(Origin::Listener, &own), (Origin::Server, &server)], built_in.$field)
+                .value
         }};
     }
     SocketOptions {

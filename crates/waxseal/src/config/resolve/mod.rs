@@ -4,6 +4,7 @@ mod bind;
 mod certificate;
 mod choice;
 mod conventions;
+mod leg;
 mod level;
 mod listener;
 mod number;
@@ -14,12 +15,14 @@ mod upstream;
 
 use waxseal_tls::Entry;
 
+use self::certificate::Certificate;
 use self::level::{Level, parts};
 use self::listener::{Draft, Surroundings};
 use super::Machine;
-use super::file::File;
-use super::model::{Model, Upstream};
+use super::file::{self, File};
+use super::model::{Listener, Model, Section, Upstream};
 use super::problem::Problems;
+use super::reader::{Incomplete as _, Named};
 use super::source::Source;
 
 /// Decides everything. The result is of use only if no error was told.
@@ -29,76 +32,134 @@ pub(super) fn resolve(
     machine: &Machine,
     problems: &mut Problems,
 ) -> (Model, Vec<Entry>) {
-    let server = file.server.map(|server| server.value).unwrap_or_default();
-    let once = server::once(&server, machine, source, problems);
-    let mut settings = vec![once.settings];
+    let written = Written {
+        listeners_refused: file.refused("server"),
+        server: file.server.map(|server| server.value).unwrap_or_default(),
+        upstreams: file.upstream.map(|upstreams| upstreams.value).unwrap_or_default(),
+        certificates: file.certificate.map(|certificates| certificates.value).unwrap_or_default(),
+    };
+    let once = server::once(&written.server, machine, source, problems);
+    let (log, log_settings) = server::log(file.log.as_ref().map(|log| &log.value), source, problems);
+    let mut settings = vec![once.settings, log_settings];
+    let upstreams = upstreams(&written, source, &mut settings, problems);
+    let listeners = listeners(&written, &upstreams, source, problems);
+    let certificates = certificates(&written, once.hostname.as_deref(), source, &mut settings, problems);
+    served(&listeners, &written.certificates, &certificates, problems);
+    let (certificates, identities) =
+        certificates.into_iter().map(|certificate| (certificate.spec, certificate.entry)).unzip();
+    let model = Model {
+        hostname: once.hostname.unwrap_or_default(),
+        run_as: once.run_as,
+        resolver: once.resolver,
+        listeners,
+        upstreams: upstreams.into_iter().filter_map(|(_, upstream)| upstream).collect(),
+        certificates,
+        log,
+        settings,
+    };
+    (model, identities)
+}
 
-    let written = file.upstream.map(|upstreams| upstreams.value).unwrap_or_default();
-    let mut upstreams: Vec<(String, Option<Upstream>)> = Vec::with_capacity(written.len());
-    for (name, table) in &written {
+/// The tables of a file, taken apart.
+struct Written {
+    server: file::Server,
+    /// Whether something stands where `server` should, so that listeners cannot be told to be missing.
+    listeners_refused: bool,
+    upstreams: Named<file::Upstream>,
+    certificates: Named<file::Certificate>,
+}
+
+/// Every upstream by name; those without a value are there and wrong.
+fn upstreams(
+    written: &Written,
+    source: &Source,
+    settings: &mut Vec<Section>,
+    problems: &mut Problems,
+) -> Vec<(String, Option<Upstream>)> {
+    let mut upstreams: Vec<_> = written.upstreams.refused.iter().map(|name| (name.clone(), None)).collect();
+    for (name, table) in &written.upstreams.tables {
         let (upstream, section) = upstream::upstream(name, table, source, problems);
         upstreams.push((name.value.clone(), upstream));
         settings.push(section);
     }
+    upstreams
+}
 
+fn listeners(
+    written: &Written,
+    upstreams: &[(String, Option<Upstream>)],
+    source: &Source,
+    problems: &mut Problems,
+) -> Vec<Listener> {
+    let server = &written.server;
     let level = Level::check(&parts!(server), problems);
-    let around = Surroundings { source, server: &level, upstreams: &upstreams };
-    let listeners = server.listener.map(|listeners| listeners.value).unwrap_or_default();
-    if listeners.is_empty() {
-        problems.error(None, "no listener is configured").help("add [server.listener.NAME] with protocol, bind and upstream");
+    let around = Surroundings { source, server: &level, upstreams };
+    let empty = Named::default();
+    let tables = server.listener.as_ref().map_or(&empty, |listeners| &listeners.value);
+    let drafts: Vec<Draft> = tables
+        .tables
+        .iter()
+        .map(|(name, table)| listener::listener(name, table, &around, problems))
+        .collect();
+    let refused = written.listeners_refused || server.refused("listener") || !tables.refused.is_empty();
+    if drafts.is_empty() && !refused {
+        problems
+            .error(None, "no listener is configured")
+            .help("add [server.listener.NAME] with protocol, bind and upstream");
     }
-    let drafts: Vec<Draft> =
-        listeners.iter().map(|(name, table)| listener::listener(name, table, &around, problems)).collect();
     let binds = drafts.iter().flat_map(|draft| draft.binds.iter().map(|bind| (draft.name.as_str(), bind)));
     bind::conflicts(binds, problems);
-    for (name, _) in &written {
-        let used = |name: &str| listeners.iter().any(|(_, listener)| listener.value.upstream.as_ref().is_some_and(|word| word.value.as_str() == name));
-        if !used(&name.value) {
+    // A listener that means an upstream and misses it would have it told of twice.
+    if !refused && drafts.iter().all(|draft| draft.upstream.is_some()) {
+        unused(&written.upstreams, &drafts, problems);
+    }
+    drafts.into_iter().filter_map(|draft| draft.listener).collect()
+}
+
+fn unused(written: &Named<file::Upstream>, drafts: &[Draft], problems: &mut Problems) {
+    for (name, _) in &written.tables {
+        if drafts.iter().all(|draft| draft.upstream.as_ref() != Some(&name.value)) {
             problems.warning(name.span.clone(), format!("no listener uses upstream `{}`", name.value));
         }
     }
+}
 
-    let written = file.certificate.map(|certificates| certificates.value).unwrap_or_default();
-    certificate::one_default(written.iter(), problems);
+fn certificates(
+    written: &Written,
+    hostname: Option<&str>,
+    source: &Source,
+    settings: &mut Vec<Section>,
+    problems: &mut Problems,
+) -> Vec<Certificate> {
+    let written = &written.certificates.tables;
     let mut certificates = Vec::with_capacity(written.len());
-    for (name, table) in &written {
+    for (name, table) in written {
         let (certificate, section) = certificate::certificate(name, table, source, problems);
         certificates.extend(certificate);
         settings.push(section);
     }
-    if certificates.len() == written.len() && !certificates.is_empty() {
-        certificate::choice(&certificates, &once.hostname, &written, problems);
+    if let (Some(hostname), true) = (hostname, certificates.len() == written.len()) {
+        certificate::choice(&certificates, hostname, written, problems);
     }
+    certificates
+}
 
-    let listeners: Vec<_> = drafts.into_iter().filter_map(|draft| draft.listener).collect();
-    for listener in &listeners {
+/// What each listener promises its clients, and that there is a certificate to keep it with.
+fn served(
+    listeners: &[Listener],
+    written: &Named<file::Certificate>,
+    certificates: &[Certificate],
+    problems: &mut Problems,
+) {
+    for listener in listeners {
         conventions::check(listener, problems);
+        conventions::usable(listener, certificates, problems);
     }
-    if let Some(first) = listeners.iter().find(|listener| listener.security.policy().is_some()) {
-        if written.is_empty() {
-            let title = format!("listener `{}` offers TLS, and no certificate is configured", first.name);
-            problems
-                .error(first.places.header.clone(), title)
-                .help("add [certificate.NAME] with cert and private-key, or set `tls.enable = false`");
-        }
+    let first = listeners.iter().find(|listener| listener.security.policy().is_some());
+    if let (Some(first), true) = (first, written.tables.is_empty() && written.refused.is_empty()) {
+        let title = format!("listener `{}` offers TLS, and no certificate is configured", first.name);
+        problems
+            .error(first.places.header.clone(), title)
+            .help("add [certificate.NAME] with cert and private-key, or set `tls.enable = false`");
     }
-
-    let (log, section) = server::log(file.log.as_ref().map(|log| &log.value), source, problems);
-    settings.push(section);
-    let (certificates, identities) =
-        certificates.into_iter().map(|certificate| (certificate.spec, certificate.entry)).unzip();
-    let upstreams = upstreams.into_iter().filter_map(|(_, upstream)| upstream).collect();
-    (
-        Model {
-            hostname: once.hostname,
-            run_as: once.run_as,
-            resolver: once.resolver,
-            listeners,
-            upstreams,
-            certificates,
-            log,
-            settings,
-        },
-        identities,
-    )
 }

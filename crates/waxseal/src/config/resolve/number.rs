@@ -16,8 +16,9 @@ pub(super) fn within<T: TryFrom<i64>>(
     let (least, most) = (*range.start(), *range.end());
     match T::try_from(number.value) {
         Ok(value) if range.contains(&number.value) => return Some(number.with(value)),
-        _ if number.value < least => problems
-            .error(number.span.clone(), format!("`{key}` is {}: the least is {least}", number.value)),
+        _ if number.value < least => {
+            problems.error(number.span.clone(), format!("`{key}` is {}: the least is {least}", number.value))
+        }
         _ => problems.error(number.span.clone(), format!("`{key}` is too large: the most is {most}")),
     };
     None

@@ -4,30 +4,38 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use nix::unistd::{Group, User};
+use waxseal_tls::normal_name;
 
 use super::choice::choose;
 use crate::config::Machine;
 use crate::config::file;
 use crate::config::model::{Format, Level, Log, RunAs, Section};
-use crate::config::names::{folded, refuse_hostname};
+use crate::config::names::refuse_hostname;
 use crate::config::nearest::{Ledger, Origin};
 use crate::config::problem::Problems;
-use crate::config::reader::{Located, Word, Words};
+use crate::config::reader::Located;
 use crate::config::source::Source;
+use crate::config::values::{Word, Words};
 
 /// The port of DNS servers that are named without one.
 const DNS_PORT: u16 = 53;
 
 /// What the whole server has once.
 pub(super) struct Once {
-    pub(super) hostname: Arc<str>,
+    /// `None` if it is no host name.
+    pub(super) hostname: Option<Arc<str>>,
     pub(super) run_as: Option<RunAs>,
     pub(super) resolver: Vec<SocketAddr>,
     pub(super) settings: Section,
 }
 
 /// The settings of `server` that no listener overrides.
-pub(super) fn once(server: &file::Server, machine: &Machine, source: &Source, problems: &mut Problems) -> Once {
+pub(super) fn once(
+    server: &file::Server,
+    machine: &Machine,
+    source: &Source,
+    problems: &mut Problems,
+) -> Once {
     let mut ledger = Ledger::new(source);
     let hostname = hostname(&server.hostname, machine, &mut ledger, problems);
     let empty = file::RunAs::default();
@@ -55,19 +63,22 @@ fn hostname(
     machine: &Machine,
     ledger: &mut Ledger<'_>,
     problems: &mut Problems,
-) -> Arc<str> {
+) -> Option<Arc<str>> {
     let system = machine.hostname.clone().unwrap_or_default();
     let named = written.as_ref().map(|word| word.with(word.value.as_str().to_owned()));
     let name = ledger.only("hostname", (Origin::Server, &named), system);
     if let Err(why) = refuse_hostname(&name) {
         match written {
-            Some(word) => problems.error(word.span.clone(), format!("`{}` is no host name: {why}", word.value)),
+            Some(word) => {
+                problems.error(word.span.clone(), format!("`{}` is no host name: {why}", word.value))
+            }
             None => problems
                 .error(None, format!("the system's name `{}` is no host name: {why}", name.escape_debug()))
                 .help("set `server.hostname`"),
         };
+        return None;
     }
-    folded(&name).into()
+    Some(normal_name(&name).into())
 }
 
 fn run_as(written: &file::RunAs, problems: &mut Problems) -> Option<RunAs> {
@@ -87,7 +98,7 @@ fn run_as(written: &file::RunAs, problems: &mut Problems) -> Option<RunAs> {
         }
         group
     });
-    let group = group.map(|group| group.gid).or(user.as_ref().map(|user| user.gid))?;
+    let group = group.map(|group| group.gid).or_else(|| user.as_ref().map(|user| user.gid))?;
     Some(RunAs { user: user.map(|user| (user.name, user.uid)), group })
 }
 

@@ -81,7 +81,10 @@ fn overruled_by_server(places: &Places<'_>, problems: &mut Problems) {
 fn require_without_starttls(places: &Places<'_>, problems: &mut Problems) {
     if let (Some(require), None) = (&places.listener.require, &places.listener.implicit) {
         problems
-            .error(require.key.clone(), "this listener has `require`, and `server.tls.implicit` leaves no STARTTLS")
+            .error(
+                require.key.clone(),
+                "this listener has `require`, and `server.tls.implicit` leaves no STARTTLS",
+            )
             .help("add `tls.implicit = false` to the listener, or leave out `require`");
     }
 }
@@ -89,7 +92,9 @@ fn require_without_starttls(places: &Places<'_>, problems: &mut Problems) {
 fn cleartext_http(places: &Places<'_>, problems: &mut Problems) {
     let help = "for HTTPS set `tls.implicit = true`; for cleartext `tls.enable = false`";
     match is_true(&places.listener.require) {
-        Some(require) => problems.error(require.key.clone(), "HTTP has no STARTTLS that could be required").help(help),
+        Some(require) => {
+            problems.error(require.key.clone(), "HTTP has no STARTTLS that could be required").help(help)
+        }
         None => problems
             .warning(places.header.clone(), "this listener is cleartext HTTP: there is no STARTTLS in HTTP")
             .help(help),
@@ -142,7 +147,7 @@ struct Culprits {
 
 /// The policy; else every reason why there is none, the judge being asked again with each one mended.
 fn judged(settings: PolicySettings, culprits: &Culprits, problems: &mut Problems) -> Option<Policy> {
-    let mut mended = settings.clone();
+    let mut mended = settings;
     // A round mends one of: no version, a version of two without a suite, no group.
     for round in 0..=4 {
         let error = match Policy::new(mended.clone()) {
@@ -158,7 +163,11 @@ fn judged(settings: PolicySettings, culprits: &Culprits, problems: &mut Problems
             PolicyError::VersionWithoutSuite(version) => {
                 mended.suites.extend(Suite::ALL.into_iter().filter(|suite| suite.version() == version));
                 let title = format!("{version} is left without a cipher suite");
-                (&culprits.suites, title, format!("allow one, or disable the version: disable-protocols = [\"{version}\"]"))
+                (
+                    &culprits.suites,
+                    title,
+                    format!("allow one, or disable the version: disable-protocols = [\"{version}\"]"),
+                )
             }
             PolicyError::NoGroup => {
                 mended.groups = Group::ALL.to_vec();
@@ -182,11 +191,9 @@ fn idle_suites(settings: &PolicySettings, ciphers: &Setting<Vec<Suite>>, problem
 
 /// TLS 1.2 has no post-quantum key exchange.
 fn lonely_group(settings: &PolicySettings, groups: &Setting<Vec<Group>>, problems: &mut Problems) {
-    let only_hybrid = settings.groups.iter().all(|group| *group == Group::X25519MlKem768);
-    if let (Some(span), true) = (&groups.span, only_hybrid && !settings.groups.is_empty()) {
-        if settings.versions.contains(&Version::Tls12) {
-            let title = format!("TLSv1.2 is allowed and cannot use `{}`, the only group", Group::X25519MlKem768);
-            problems.warning(span.clone(), title).help("add X25519, or set disable-protocols = [\"TLSv1.2\"]");
-        }
+    let Some(span) = &groups.span else { return };
+    if settings.groups == [Group::X25519MlKem768] && settings.versions.contains(&Version::Tls12) {
+        let title = format!("TLSv1.2 is allowed and cannot use `{}`, the only group", Group::X25519MlKem768);
+        problems.warning(span.clone(), title).help("add X25519, or set disable-protocols = [\"TLSv1.2\"]");
     }
 }

@@ -1,0 +1,3 @@
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| waxseal_fuzz::dialogue::run(waxseal_proto::Protocol::Imap, data));
