@@ -3,19 +3,18 @@
 
 use std::mem;
 
-use super::client::{ClientSide, Turn};
+use super::sides::{Sides, Turn};
 use super::{Cut, MAX_LITERAL, Outputs, Rest, Watch, command_word};
 use crate::capability::{Logins, hides, imap_atoms, with_imap_atoms};
 use crate::dialogue::is_tag;
-use crate::line::{Assembler, LineError, Literals};
+use crate::line::{LineError, Literals};
 use crate::protocol::Protocol;
 use crate::syntax::{Literal, first_word, literal, say, text};
 
 #[derive(Debug)]
 pub(super) struct Imap {
     logins: Logins,
-    client: ClientSide,
-    service: Assembler,
+    sides: Sides,
     command: Option<Command>,
     rest: Rest,
     /// The service has greeted.
@@ -47,8 +46,7 @@ impl Imap {
     pub(super) fn new(logins: Logins) -> Self {
         Self {
             logins,
-            client: ClientSide::new(),
-            service: Assembler::of_service(Literals::Within),
+            sides: Sides::new(Literals::Within),
             command: None,
             rest: Rest::None,
             greeted: false,
@@ -66,7 +64,7 @@ impl Imap {
         match literal {
             Some(Literal { bytes, waits: false }) if bytes > MAX_LITERAL => return Err(Cut::BadLiteral),
             Some(Literal { bytes, waits: false }) => {
-                self.client.expect_nothing_of(bytes);
+                self.sides.client.expect_nothing_of(bytes);
                 self.rest = Rest::Drop(reply);
             }
             // A client that waits to be asked for its literal hears the refusal first.
@@ -122,7 +120,7 @@ impl Imap {
         if let Some(command) = &mut self.command {
             command.literal = literal;
         }
-        self.client.turn = Turn::Service;
+        self.sides.client.turn = Turn::Service;
         Ok(())
     }
 
@@ -135,11 +133,11 @@ impl Imap {
                     out.to_client.extend_from_slice(line);
                 }
                 self.rest = Rest::Forward;
-                self.client.expect_bytes(literal.bytes);
+                self.sides.client.expect_bytes(literal.bytes);
             }
             (None, Kind::Authenticate) => {
                 out.to_client.extend_from_slice(line);
-                self.client.turn = Turn::AuthLine;
+                self.sides.client.turn = Turn::AuthLine;
             }
             (None, _) => return Err(Cut::OutOfStep),
         }
@@ -148,10 +146,10 @@ impl Imap {
 
     /// The command is over.
     fn answered(&mut self, command: &Command, accepted: bool) {
-        self.client.turn = Turn::Command;
+        self.sides.client.turn = Turn::Command;
         if let Some(Literal { bytes, waits: false }) = command.literal {
             // The client did not wait to hear that nobody wants it.
-            self.client.expect_nothing_of(bytes);
+            self.sides.client.expect_nothing_of(bytes);
             self.rest = Rest::Drop(None);
         }
         self.logged_in |= accepted && command.kind != Kind::Other;
@@ -179,18 +177,14 @@ fn introduces(parameters: &str) -> bool {
 }
 
 impl Watch for Imap {
-    fn client(&mut self) -> &mut ClientSide {
-        &mut self.client
-    }
-
-    fn service(&mut self) -> &mut Assembler {
-        &mut self.service
+    fn sides(&mut self) -> &mut Sides {
+        &mut self.sides
     }
 
     fn client_line(&mut self, line: &[u8], out: &mut Outputs) -> Result<(), Cut> {
-        if !self.client.is_at_command() {
+        if !self.sides.client.is_at_command() {
             out.to_service.extend_from_slice(line);
-            self.client.turn = Turn::Service;
+            self.sides.client.turn = Turn::Service;
             return Ok(());
         }
         match mem::take(&mut self.rest) {
@@ -214,7 +208,7 @@ impl Watch for Imap {
         // An answer to a line whose tag the service could not read has none.
         let over = |command: &mut Command| tag == command.tag || (tag == "*" && word == "BAD");
         if let Some(command) = self.command.take_if(over) {
-            if self.client.passes() || self.rest != Rest::None {
+            if self.sides.client.passes() || self.rest != Rest::None {
                 // An end before the literal that it asked for has come: what comes now is nobody's.
                 return Err(Cut::OutOfStep);
             }
@@ -230,7 +224,7 @@ impl Watch for Imap {
     }
 
     fn is_mid_command(&self) -> bool {
-        self.rest != Rest::None || !self.client.is_at_command()
+        self.rest != Rest::None || !self.sides.client.is_at_command()
     }
 
     fn farewell(&mut self, cut: Cut, out: &mut Outputs) {

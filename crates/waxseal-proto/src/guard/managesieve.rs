@@ -2,10 +2,10 @@
 
 use std::mem;
 
-use super::client::{ClientSide, Turn};
+use super::sides::{Sides, Turn};
 use super::{Cut, MAX_LITERAL, Outputs, Rest, Watch, command_word};
 use crate::capability::{Logins, hides};
-use crate::line::{Assembler, LineError, Literals, content};
+use crate::line::{LineError, Literals, content};
 use crate::opening::{Verdict, verdict};
 use crate::protocol::Protocol;
 use crate::syntax::{Literal, first_word, literal, quoted, quoted_string, say, text, unquoted};
@@ -13,8 +13,7 @@ use crate::syntax::{Literal, first_word, literal, quoted, quoted_string, say, te
 #[derive(Debug)]
 pub(super) struct ManageSieve {
     logins: Logins,
-    client: ClientSide,
-    service: Assembler,
+    sides: Sides,
     awaited: Option<Awaited>,
     rest: Rest,
     logged_in: bool,
@@ -31,8 +30,7 @@ impl ManageSieve {
     pub(super) fn new(logins: Logins) -> Self {
         Self {
             logins,
-            client: ClientSide::new(),
-            service: Assembler::of_service(Literals::Within),
+            sides: Sides::new(Literals::Within),
             awaited: None,
             rest: Rest::None,
             logged_in: false,
@@ -42,14 +40,14 @@ impl ManageSieve {
     fn forward(&mut self, line: &[u8], awaited: Awaited, out: &mut Outputs) {
         out.to_service.extend_from_slice(line);
         self.awaited = Some(awaited);
-        self.client.turn = Turn::Service;
+        self.sides.client.turn = Turn::Service;
     }
 
     /// Gives the service a line of a login whose last string is this literal, if any.
     fn forward_login(&mut self, line: &[u8], literal: Option<Literal>, out: &mut Outputs) {
         self.forward(line, Awaited::Login, out);
         if let Some(literal) = literal {
-            self.client.expect_bytes(literal.bytes);
+            self.sides.client.expect_bytes(literal.bytes);
             self.rest = Rest::Forward;
         }
     }
@@ -75,7 +73,7 @@ impl ManageSieve {
     fn refuse(&mut self, reply: Option<String>, literal: Option<Literal>, out: &mut Outputs) {
         match literal {
             Some(literal) => {
-                self.client.expect_nothing_of(literal.bytes);
+                self.sides.client.expect_nothing_of(literal.bytes);
                 self.rest = Rest::Drop(reply);
             }
             None => reply.iter().for_each(|reply| say(&mut out.to_client, reply)),
@@ -103,12 +101,8 @@ fn begins_with_literal(arguments: &str) -> bool {
 }
 
 impl Watch for ManageSieve {
-    fn client(&mut self) -> &mut ClientSide {
-        &mut self.client
-    }
-
-    fn service(&mut self) -> &mut Assembler {
-        &mut self.service
+    fn sides(&mut self) -> &mut Sides {
+        &mut self.sides
     }
 
     fn client_line(&mut self, line: &[u8], out: &mut Outputs) -> Result<(), Cut> {
@@ -117,7 +111,7 @@ impl Watch for ManageSieve {
         if literal.is_some_and(|literal| literal.waits || literal.bytes > MAX_LITERAL) {
             return Err(Cut::BadLiteral);
         }
-        if !self.client.is_at_command() {
+        if !self.sides.client.is_at_command() {
             if literal.is_some() && !line.starts_with(b"{") {
                 return Err(Cut::BadLiteral);
             }
@@ -138,19 +132,19 @@ impl Watch for ManageSieve {
         let verdict = verdict(&line);
         match (verdict, self.awaited) {
             (Some(verdict), awaited) => {
-                if (self.client.passes() || self.rest == Rest::Forward) && verdict != Verdict::Bye {
+                if (self.sides.client.passes() || self.rest == Rest::Forward) && verdict != Verdict::Bye {
                     // An end before the login's last string has come: what comes now is nobody's.
                     return Err(Cut::OutOfStep);
                 }
                 self.logged_in |= verdict == Verdict::Ok && awaited == Some(Awaited::Login);
                 if self.awaited.take().is_some() {
-                    self.client.turn = Turn::Command;
+                    self.sides.client.turn = Turn::Command;
                 }
                 out.to_client.extend_from_slice(&line);
             }
-            (None, Some(Awaited::Login)) if matches!(self.client.turn, Turn::Service) => {
+            (None, Some(Awaited::Login)) if matches!(self.sides.client.turn, Turn::Service) => {
                 out.to_client.extend_from_slice(&line);
-                self.client.turn = Turn::AuthLine;
+                self.sides.client.turn = Turn::AuthLine;
             }
             (None, Some(Awaited::Login)) => return Err(Cut::OutOfStep),
             (None, _) => self.capability(&line, out),
@@ -163,7 +157,7 @@ impl Watch for ManageSieve {
     }
 
     fn is_mid_command(&self) -> bool {
-        self.rest != Rest::None || !self.client.is_at_command()
+        self.rest != Rest::None || !self.sides.client.is_at_command()
     }
 
     fn farewell(&mut self, cut: Cut, out: &mut Outputs) {

@@ -3,24 +3,24 @@
 //! The greeting, where the client is to see it, goes through [`Guard::from_service`] like anything else.
 
 mod body;
-mod client;
 mod imap;
 mod managesieve;
 mod pop3;
+mod sides;
 mod smtp;
 
 use std::fmt;
 
-use self::client::{ClientSide, Heard};
 use self::imap::Imap;
 use self::managesieve::ManageSieve;
 use self::pop3::Pop3;
+use self::sides::{Heard, Sides};
 use self::smtp::Smtp;
 use crate::capability::{Capabilities, Logins};
-use crate::line::{Assembler, LineError, MAX_ERRORS};
+use crate::line::{LineError, MAX_ERRORS};
 use crate::protocol::Protocol;
 
-pub use self::client::MAX_INSIDE_LINE;
+pub use self::sides::MAX_INSIDE_LINE;
 
 /// The longest literal in a login, in bytes.
 pub const MAX_LITERAL: u64 = 65536;
@@ -55,8 +55,7 @@ pub struct Guard {
 
 /// One protocol's part of a guard.
 trait Watch: fmt::Debug + Send + Sync {
-    fn client(&mut self) -> &mut ClientSide;
-    fn service(&mut self) -> &mut Assembler;
+    fn sides(&mut self) -> &mut Sides;
     /// Whether there is room for what the client's next words come to.
     fn client_may_speak(&self) -> bool {
         true
@@ -190,10 +189,10 @@ impl Guard {
             Taken::Close(cut)
         });
         if watch.is_transparent() && !matches!(taken, Taken::Close(_)) {
-            if watch.client().has_lost_bytes() {
+            if watch.sides().client.has_lost_bytes() {
                 return Taken::Close(Cut::TooManyErrors);
             }
-            out.to_service.extend(watch.client().take_held());
+            out.to_service.extend(watch.sides().client.take_held());
             self.watch = None;
         }
         taken
@@ -207,11 +206,11 @@ type Hear = fn(&mut dyn Watch, &[u8], &mut Outputs) -> Result<Taken, Cut>;
 fn hear_client(watch: &mut dyn Watch, input: &[u8], out: &mut Outputs) -> Result<Taken, Cut> {
     let mut taken = 0;
     loop {
-        if taken > 0 && watch.client().passes() {
+        if taken > 0 && watch.sides().client.passes() {
             return Ok(Taken::Took(taken));
         }
         let rest = input.get(taken..).unwrap_or_default();
-        let heard = if watch.client_may_speak() { watch.client().hear(rest) } else { Heard::Wait };
+        let heard = if watch.client_may_speak() { watch.sides().client.hear(rest) } else { Heard::Wait };
         match heard {
             Heard::Wait if taken == 0 => return Ok(Taken::Wait),
             Heard::Wait => return Ok(Taken::Took(taken)),
@@ -236,7 +235,7 @@ fn hear_client(watch: &mut dyn Watch, input: &[u8], out: &mut Outputs) -> Result
 fn refuse_line(watch: &mut dyn Watch, error: LineError, out: &mut Outputs) -> Result<(), Cut> {
     let lost = watch.is_mid_command();
     watch.refuse_line(error, out);
-    let malformed = &mut watch.client().malformed;
+    let malformed = &mut watch.sides().client.malformed;
     *malformed += 1;
     if lost || *malformed >= MAX_ERRORS { Err(Cut::TooManyErrors) } else { Ok(()) }
 }
@@ -245,7 +244,7 @@ fn refuse_line(watch: &mut dyn Watch, error: LineError, out: &mut Outputs) -> Re
 fn hear_service(watch: &mut dyn Watch, input: &[u8], out: &mut Outputs) -> Result<Taken, Cut> {
     let mut taken = 0;
     while taken < input.len() && !watch.is_transparent() {
-        let (count, line) = watch.service().feed(input.get(taken..).unwrap_or_default());
+        let (count, line) = watch.sides().service.feed(input.get(taken..).unwrap_or_default());
         taken += count;
         if let Some(line) = line {
             watch.service_line(line.map_err(|_| Cut::LineTooLong)?, out)?;

@@ -2,10 +2,10 @@
 
 use memchr::memmem;
 
-use super::client::{ClientSide, Turn};
+use super::sides::{Sides, Turn};
 use super::{Cut, Outputs, Watch, command_word};
 use crate::capability::{Logins, hides};
-use crate::line::{Assembler, LineError, Literals};
+use crate::line::{LineError, Literals};
 use crate::opening::XCLIENT_CODE;
 use crate::protocol::Protocol;
 use crate::syntax::{say, text};
@@ -13,8 +13,7 @@ use crate::syntax::{say, text};
 #[derive(Debug)]
 pub(super) struct Pop3 {
     logins: Logins,
-    client: ClientSide,
-    service: Assembler,
+    sides: Sides,
     awaited: Option<Awaited>,
     logged_in: bool,
 }
@@ -36,24 +35,18 @@ enum Awaited {
 
 impl Pop3 {
     pub(super) fn new(logins: Logins) -> Self {
-        Self {
-            logins,
-            client: ClientSide::new(),
-            service: Assembler::of_service(Literals::Apart),
-            awaited: None,
-            logged_in: false,
-        }
+        Self { logins, sides: Sides::new(Literals::Apart), awaited: None, logged_in: false }
     }
 
     fn forward(&mut self, line: &[u8], awaited: Awaited, out: &mut Outputs) {
         out.to_service.extend_from_slice(line);
         self.awaited = Some(awaited);
-        self.client.turn = Turn::Service;
+        self.sides.client.turn = Turn::Service;
     }
 
     fn answered(&mut self) {
         self.awaited = None;
-        self.client.turn = Turn::Command;
+        self.sides.client.turn = Turn::Command;
     }
 
     fn status(&mut self, status: &str, awaited: Awaited) -> Result<(), Cut> {
@@ -64,7 +57,7 @@ impl Pop3 {
                 self.logged_in = true;
                 self.answered();
             }
-            ("+", Awaited::Login) => self.client.turn = Turn::AuthLine,
+            ("+", Awaited::Login) => self.sides.client.turn = Turn::AuthLine,
             ("+OK" | "-ERR", _) => self.answered(),
             _ => return Err(Cut::OutOfStep),
         }
@@ -73,16 +66,12 @@ impl Pop3 {
 }
 
 impl Watch for Pop3 {
-    fn client(&mut self) -> &mut ClientSide {
-        &mut self.client
-    }
-
-    fn service(&mut self) -> &mut Assembler {
-        &mut self.service
+    fn sides(&mut self) -> &mut Sides {
+        &mut self.sides
     }
 
     fn client_line(&mut self, line: &[u8], out: &mut Outputs) -> Result<(), Cut> {
-        if !self.client.is_at_command() {
+        if !self.sides.client.is_at_command() {
             self.forward(line, Awaited::Login, out);
             return Ok(());
         }
@@ -131,7 +120,7 @@ impl Watch for Pop3 {
     }
 
     fn is_mid_command(&self) -> bool {
-        !self.client.is_at_command()
+        !self.sides.client.is_at_command()
     }
 
     fn farewell(&mut self, cut: Cut, out: &mut Outputs) {

@@ -7,10 +7,10 @@ use std::collections::VecDeque;
 use std::mem;
 
 use super::body::Body;
-use super::client::{ClientSide, Turn};
+use super::sides::{Sides, Turn};
 use super::{Cut, Outputs, Watch, command_word};
 use crate::capability::{Capabilities, Logins, hides};
-use crate::line::{Assembler, LineError, Literals};
+use crate::line::{LineError, Literals};
 use crate::protocol::Protocol;
 use crate::syntax::{first_word, say, text};
 
@@ -22,8 +22,7 @@ pub(super) struct Smtp {
     protocol: Protocol,
     logins: Logins,
     hostname: Box<str>,
-    client: ClientSide,
-    service: Assembler,
+    sides: Sides,
     pending: VecDeque<Owed>,
     reply: Reply,
     /// Whether the service takes BDAT.
@@ -70,8 +69,7 @@ impl Smtp {
             protocol,
             logins,
             hostname: hostname.into(),
-            client: ClientSide::new(),
-            service: Assembler::of_service(Literals::Apart),
+            sides: Sides::new(Literals::Apart),
             pending: VecDeque::new(),
             reply: Reply::default(),
             chunking: false,
@@ -89,7 +87,7 @@ impl Smtp {
     /// send anything behind it (RFC 2920 section 3.1).
     fn forward_and_wait(&mut self, line: &[u8], owed: Owed, out: &mut Outputs) {
         self.forward(line, owed, out);
-        self.client.turn = Turn::Service;
+        self.sides.client.turn = Turn::Service;
     }
 
     /// Replies in the service's stead, when all that is owed before was said.
@@ -147,7 +145,7 @@ impl Smtp {
             return Err(Cut::BadLiteral);
         };
         self.forward(line, if last { Owed::Message { at_least: 1 } } else { Owed::Plain }, out);
-        self.client.expect_bytes(size);
+        self.sides.client.expect_bytes(size);
         Ok(())
     }
 
@@ -158,11 +156,11 @@ impl Smtp {
         let front = if own { None } else { self.pending.pop_front() };
         match (&front, code) {
             (Some(Owed::Data), 354) => {
-                self.client.turn = Turn::Body(Body::new());
+                self.sides.client.turn = Turn::Body(Body::new());
                 return Ok(());
             }
             (Some(Owed::Auth), 334) => {
-                self.client.turn = Turn::AuthLine;
+                self.sides.client.turn = Turn::AuthLine;
                 return Ok(());
             }
             // The service waits for data that is no command, and nobody else knows of it.
@@ -171,7 +169,7 @@ impl Smtp {
         }
         let accepted = (200..300).contains(&code);
         if let Some(Owed::Data | Owed::Auth | Owed::Ehlo) = front {
-            self.client.turn = Turn::Command;
+            self.sides.client.turn = Turn::Command;
         }
         match front {
             Some(Owed::Rcpt) if accepted => self.accepted += 1,
@@ -181,7 +179,9 @@ impl Smtp {
             }
             Some(Owed::Reset) if accepted => self.accepted = 0,
             // Last words, or the end of an exchange that took too long: what comes is commands again.
-            None if matches!(self.client.turn, Turn::AuthLine) => self.client.turn = Turn::Command,
+            None if matches!(self.sides.client.turn, Turn::AuthLine) => {
+                self.sides.client.turn = Turn::Command;
+            }
             Some(Owed::Left(left)) => self.pending.push_front(Owed::Left(left.saturating_sub(1))),
             _ => {}
         }
@@ -203,12 +203,8 @@ fn parse(line: &[u8]) -> Option<(u16, bool)> {
 }
 
 impl Watch for Smtp {
-    fn client(&mut self) -> &mut ClientSide {
-        &mut self.client
-    }
-
-    fn service(&mut self) -> &mut Assembler {
-        &mut self.service
+    fn sides(&mut self) -> &mut Sides {
+        &mut self.sides
     }
 
     fn client_may_speak(&self) -> bool {
@@ -216,7 +212,7 @@ impl Watch for Smtp {
     }
 
     fn client_line(&mut self, line: &[u8], out: &mut Outputs) -> Result<(), Cut> {
-        if !self.client.is_at_command() {
+        if !self.sides.client.is_at_command() {
             self.forward_and_wait(line, Owed::Auth, out);
             return Ok(());
         }
@@ -244,7 +240,7 @@ impl Watch for Smtp {
 
     fn body_end(&mut self, out: &mut Outputs) {
         out.to_service.extend_from_slice(b"\r\n");
-        self.client.turn = Turn::Command;
+        self.sides.client.turn = Turn::Command;
         self.pending.push_back(Owed::Message { at_least: 0 });
         self.settle(out);
     }
@@ -295,7 +291,7 @@ impl Watch for Smtp {
     }
 
     fn is_mid_command(&self) -> bool {
-        !self.client.is_at_command()
+        !self.sides.client.is_at_command()
     }
 
     fn farewell(&mut self, cut: Cut, out: &mut Outputs) {

@@ -1,7 +1,7 @@
-//! The client's side of a guarded session: whose turn it is, and what its next bytes are.
+//! Both sides of a guarded session: whose turn it is, and what the client's next bytes are.
 
 use super::body::{Body, Found};
-use crate::line::{Assembler, Line};
+use crate::line::{Assembler, Line, Literals};
 
 /// The longest line taken from a client once it is connected to its service, CRLF included. RFC 4954
 /// section 4 asks for 12288 bytes in an authentication exchange.
@@ -22,6 +22,20 @@ pub(super) enum Turn {
     Discard(u64),
     /// A message.
     Body(Body),
+}
+
+/// Both sides.
+#[derive(Debug)]
+pub(super) struct Sides {
+    pub(super) client: ClientSide,
+    pub(super) service: Assembler,
+}
+
+impl Sides {
+    /// `literals`: whether those of the service belong to its lines.
+    pub(super) fn new(literals: Literals) -> Self {
+        Self { client: ClientSide::new(), service: Assembler::of_service(literals) }
+    }
 }
 
 /// The client's side.
@@ -46,7 +60,7 @@ pub(super) enum Heard {
 }
 
 impl ClientSide {
-    pub(super) fn new() -> Self {
+    fn new() -> Self {
         Self { turn: Turn::Command, lines: Assembler::of_client(MAX_INSIDE_LINE), malformed: 0 }
     }
 
