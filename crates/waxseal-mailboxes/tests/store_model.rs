@@ -12,17 +12,51 @@ use waxseal_mailboxes::store::{
 
 #[derive(Clone, Debug)]
 enum Action {
-    Append { who: usize, to: usize, text: u8, flags: Flags },
-    Deliver { who: usize, text: u8 },
+    Append {
+        who: usize,
+        to: usize,
+        text: u8,
+        flags: Flags,
+    },
+    Deliver {
+        who: usize,
+        text: u8,
+    },
     /// Another program puts a file with LF line ends into `cur/`.
-    Foreign { text: u8 },
-    Flags { who: usize, folder: usize, pick: usize, change: FlagChange, flags: Flags },
-    Copy { who: usize, folder: usize, pick: usize, to: usize },
-    Move { who: usize, folder: usize, pick: usize, to: usize },
-    Expunge { who: usize, folder: usize },
-    Refresh { who: usize, folder: usize },
+    Foreign {
+        text: u8,
+    },
+    Flags {
+        who: usize,
+        folder: usize,
+        pick: usize,
+        change: FlagChange,
+        flags: Flags,
+    },
+    Copy {
+        who: usize,
+        folder: usize,
+        pick: usize,
+        to: usize,
+    },
+    Move {
+        who: usize,
+        folder: usize,
+        pick: usize,
+        to: usize,
+    },
+    Expunge {
+        who: usize,
+        folder: usize,
+    },
+    Refresh {
+        who: usize,
+        folder: usize,
+    },
     /// The process is started anew.
-    Restart { who: usize },
+    Restart {
+        who: usize,
+    },
 }
 
 const FOLDERS: [&str; 2] = ["INBOX", "Work.Äpfel"];
@@ -44,16 +78,29 @@ fn action() -> impl Strategy<Value = Action> {
     let (who, folder) = (|| 0..2_usize, || 0..2_usize);
     let change = prop_oneof![Just(FlagChange::Add), Just(FlagChange::Remove), Just(FlagChange::Replace)];
     prop_oneof![
-        (who(), folder(), any::<u8>(), flags())
-            .prop_map(|(who, to, text, flags)| Action::Append { who, to, text, flags }),
+        (who(), folder(), any::<u8>(), flags()).prop_map(|(who, to, text, flags)| Action::Append {
+            who,
+            to,
+            text,
+            flags
+        }),
         (who(), any::<u8>()).prop_map(|(who, text)| Action::Deliver { who, text }),
         any::<u8>().prop_map(|text| Action::Foreign { text }),
-        (who(), folder(), any::<usize>(), change, flags())
-            .prop_map(|(who, folder, pick, change, flags)| Action::Flags { who, folder, pick, change, flags }),
-        (who(), folder(), any::<usize>(), folder())
-            .prop_map(|(who, folder, pick, to)| Action::Copy { who, folder, pick, to }),
-        (who(), folder(), any::<usize>(), folder())
-            .prop_map(|(who, folder, pick, to)| Action::Move { who, folder, pick, to }),
+        (who(), folder(), any::<usize>(), change, flags()).prop_map(|(who, folder, pick, change, flags)| {
+            Action::Flags { who, folder, pick, change, flags }
+        }),
+        (who(), folder(), any::<usize>(), folder()).prop_map(|(who, folder, pick, to)| Action::Copy {
+            who,
+            folder,
+            pick,
+            to
+        }),
+        (who(), folder(), any::<usize>(), folder()).prop_map(|(who, folder, pick, to)| Action::Move {
+            who,
+            folder,
+            pick,
+            to
+        }),
         (who(), folder()).prop_map(|(who, folder)| Action::Expunge { who, folder }),
         (who(), folder()).prop_map(|(who, folder)| Action::Refresh { who, folder }),
         who().prop_map(|who| Action::Restart { who }),
@@ -106,7 +153,8 @@ fn start(root: &std::path::Path) -> Process {
 }
 
 fn sorted(flags: &Flags) -> (Vec<Flag>, Vec<String>) {
-    let mut keywords: Vec<String> = flags.keywords().iter().map(|keyword| keyword.as_str().to_owned()).collect();
+    let mut keywords: Vec<String> =
+        flags.keywords().iter().map(|keyword| keyword.as_str().to_owned()).collect();
     keywords.sort();
     (flags.iter().collect(), keywords)
 }
