@@ -13,7 +13,7 @@ use crate::config::{self, Loaded, Machine};
 use crate::logs::Logs;
 use crate::ports;
 use crate::privileges::{self, PrivilegeError};
-use crate::wiring::{Rooms, WiringError};
+use crate::wiring::{Rooms, Wired, WiringError};
 
 /// How long sessions may go on once the process is told to stop.
 const GRACE: Duration = Duration::from_secs(30);
@@ -109,7 +109,7 @@ impl App {
         let mut rooms = Rooms::new(CertificateStore::new(set));
         let mut server = Server::new(rooms.pool.clone());
 
-        let (listeners, relays) = rooms.wire(&model)?.into_parts();
+        let Wired { listeners, behind } = rooms.wire(&model)?;
         let prepared = server.prepare(listeners).map_err(|errors| ServeError::Bind(bind_texts(&errors)))?;
         if let Some(run_as) = &model.run_as {
             privileges::drop_to(run_as)?;
@@ -117,7 +117,7 @@ impl App {
         }
         let watcher = Watcher::start(model.certificates.clone(), &model.hostname, rooms.store.clone())?;
         server.apply(prepared);
-        rooms.keep(relays);
+        rooms.keep(behind);
         tracing::info!(
             version = env!("CARGO_PKG_VERSION"),
             listeners = model.listeners.len(),
@@ -172,7 +172,7 @@ impl App {
         if !report.is_empty() {
             tracing::warn!("the new configuration:\n{report}");
         }
-        let (listeners, relays) = self.rooms.wire(&model)?.into_parts();
+        let Wired { listeners, behind } = self.rooms.wire(&model)?;
         let prepared =
             self.server.prepare(listeners).map_err(|errors| ServeError::Bind(bind_texts(&errors)))?;
         let (set, _) = CertificateSet::new(identities, &model.hostname);
@@ -182,7 +182,7 @@ impl App {
         self.watcher = watcher;
         self.rooms.store.publish(set);
         self.server.apply(prepared);
-        self.rooms.keep(relays);
+        self.rooms.keep(behind);
         self.logs.change(model.log);
         if model.run_as != self.in_force.run_as {
             tracing::warn!("server.run-as is followed at the start only; restart waxseal to change it");

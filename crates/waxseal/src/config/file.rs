@@ -15,6 +15,7 @@ table! {
         server: Server,
         upstream: Named<Upstream>,
         certificate: Named<Certificate>,
+        mailboxes: Mailboxes,
         log: Log,
     }
 }
@@ -114,6 +115,14 @@ table! {
 }
 
 table! {
+    /// `mailboxes.*`
+    Mailboxes {
+        path: Word,
+        domains: Words,
+    }
+}
+
+table! {
     /// `certificate.ID.*`
     Certificate {
         cert: PemSource,
@@ -132,9 +141,8 @@ table! {
 }
 
 /// Tables that are part of the configuration and not of this version, each with what to do instead.
-pub(crate) const LATER: [(&str, &str); 3] = [
+pub(crate) const LATER: [(&str, &str); 2] = [
     ("acme", "let a client such as certbot fetch certificates and give their files in [certificate.ID]"),
-    ("mailboxes", "give every listener an `upstream`: the mail server behind it"),
     (
         "admin",
         "the log tells about the running server, `waxseal check` and `waxseal show` about a configuration",

@@ -20,7 +20,8 @@ mod words;
 use std::path::Path;
 
 pub use model::{
-    Format, Level, Listener, Log, Model, Places, RunAs, Section, Security, Trust, Upstream, UpstreamTls,
+    Behind, Format, Level, Listener, Log, Mailboxes, Model, Places, RunAs, Section, Security, Trust,
+    Upstream, UpstreamTls,
 };
 pub use nearest::{InForce, Origin};
 pub use problem::{Problem, ProblemRecord, Problems, Report, Severity, Style};

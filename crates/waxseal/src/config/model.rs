@@ -1,6 +1,7 @@
 //! The configuration as it is used: every value decided, nothing left that means "default".
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -26,6 +27,8 @@ pub struct Model {
     pub listeners: Vec<Listener>,
     /// The mail servers behind, in the order of the file.
     pub upstreams: Vec<Upstream>,
+    /// The mailboxes of our own, if there are any.
+    pub mailboxes: Option<Mailboxes>,
     /// Who we are, in the order of the file.
     pub certificates: Vec<CertificateSpec>,
     /// What is logged, and how.
@@ -35,9 +38,12 @@ pub struct Model {
 }
 
 impl Model {
-    /// The service a listener hands its sessions to.
-    pub fn upstream(&self, name: &str) -> Option<&Upstream> {
-        self.upstreams.iter().find(|upstream| &*upstream.name == name)
+    /// The upstream a listener hands its sessions to, if it is one.
+    pub fn upstream(&self, behind: &Behind) -> Option<&Upstream> {
+        match behind {
+            Behind::Upstream(name) => self.upstreams.iter().find(|upstream| upstream.name == *name),
+            Behind::Mailboxes => None,
+        }
     }
 }
 
@@ -57,6 +63,34 @@ pub struct RunAs {
     pub user: Option<(String, Uid)>,
     /// The group: the one written, else the user's own.
     pub group: Gid,
+}
+
+/// The mailboxes of our own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mailboxes {
+    /// The directory they are kept in.
+    pub path: PathBuf,
+    /// Whose mail they take, in lower case. Never empty.
+    pub domains: Vec<String>,
+}
+
+/// Who serves the sessions of a listener.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Behind {
+    /// The upstream of that name; [`Model::upstream`] has it.
+    Upstream(Arc<str>),
+    /// The mailboxes of our own.
+    Mailboxes,
+}
+
+impl Behind {
+    /// The word for it in a table.
+    pub fn as_str(&self) -> &str {
+        match self {
+            Self::Upstream(name) => name,
+            Self::Mailboxes => "(mailboxes)",
+        }
+    }
 }
 
 /// One listener.
@@ -80,8 +114,8 @@ pub struct Listener {
     pub security: Security,
     /// How long a handshake may take, and on listeners that require TLS the time from greeting to STARTTLS.
     pub timeout: Duration,
-    /// The name of the upstream behind; [`Model::upstream`] has it.
-    pub upstream: Arc<str>,
+    /// Who serves its sessions.
+    pub behind: Behind,
     /// Every setting with where it comes from.
     pub settings: Vec<InForce>,
     /// Where it stands in the file, for messages that come up later.
@@ -95,8 +129,6 @@ pub struct Places {
     pub header: Span,
     /// Its addresses, as many as `bind` has.
     pub bind: Vec<Span>,
-    /// The name of its upstream.
-    pub upstream: Span,
 }
 
 /// How the clients of a listener are encrypted.

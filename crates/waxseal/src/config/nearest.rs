@@ -24,6 +24,8 @@ pub enum Origin {
     Upstream,
     /// In `certificate.ID`.
     Certificate,
+    /// In `mailboxes`.
+    Mailboxes,
     /// In `log`.
     Log,
     /// Nowhere.
@@ -38,6 +40,7 @@ impl Origin {
             Self::Server => "server",
             Self::Upstream => "upstream",
             Self::Certificate => "certificate",
+            Self::Mailboxes => "mailboxes",
             Self::Log => "log",
             Self::BuiltIn => "built-in",
         }

@@ -62,13 +62,13 @@ pub(super) fn all(loaded: &Loaded) -> String {
 /// Where clients knock and who is behind.
 pub(super) fn listeners(loaded: &Loaded) -> Table {
     let rows = loaded.model.listeners.iter().map(|listener| {
-        let upstream = loaded.model.upstream(&listener.upstream);
+        let upstream = loaded.model.upstream(&listener.behind);
         vec![
             Value::from(&*listener.name),
             listener.protocol.as_str().into(),
             listener.bind.iter().map(ToString::to_string).collect(),
             security(listener).into(),
-            Value::from(&*listener.upstream),
+            Value::from(listener.behind.as_str()),
             upstream.map(|upstream| upstream.forwarding.as_str()).into(),
             upstream.map(|upstream| UpstreamTls::word(upstream.tls.mode)).into(),
         ]
