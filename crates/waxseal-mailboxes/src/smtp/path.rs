@@ -127,7 +127,8 @@ mod tests {
             ("<pÖst@exämple>", "pÖst@exämple"),
             ("<POSTMASTER>", "Postmaster"),
         ] {
-            let (path, rest) = path(&format!("{text} SIZE=1")).unwrap_or_else(|| panic!("{text}"));
+            let line = format!("{text} SIZE=1");
+            let (path, rest) = path(&line).unwrap_or_else(|| panic!("{text}"));
             assert_eq!((path.text().as_str(), rest), (meant, " SIZE=1"));
         }
     }

@@ -94,6 +94,13 @@ pub struct Copied {
     pub pairs: Vec<(Uid, Uid)>,
 }
 
+/// What becomes of messages in a view that are no longer there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Gone {
+    Removed,
+    Kept,
+}
+
 /// One session's view of a folder: a list of messages that only this session's own calls change.
 ///
 /// The view changes with [`refresh`](Self::refresh) alone, and, for the messages named only, with what the session itself does
@@ -196,6 +203,19 @@ impl Folder {
     /// # Errors
     /// [`StoreError::NoSuchFolder`] when the folder was deleted, renamed, or is another one by now.
     pub fn refresh(&mut self) -> Result<Changes, StoreError> {
+        self.bring_up_to_date(Gone::Removed)
+    }
+
+    /// As [`refresh`](Self::refresh), but what is gone stays in the view until then, and is not told: IMAP must not shift numbers
+    /// while FETCH, STORE and SEARCH are answered (RFC 9051 section 7.5.1).
+    ///
+    /// # Errors
+    /// As for [`refresh`](Self::refresh).
+    pub fn refresh_keeping_gone(&mut self) -> Result<Changes, StoreError> {
+        self.bring_up_to_date(Gone::Kept)
+    }
+
+    fn bring_up_to_date(&mut self, gone: Gone) -> Result<Changes, StoreError> {
         let core = Arc::clone(&self.core);
         let mut state = core.fresh(self.access)?;
         if self.uid_validity != 0 && self.uid_validity != state.validity() {
@@ -212,9 +232,18 @@ impl Folder {
         if self.generation == Some(state.generation) {
             return Ok(Changes::default());
         }
-        let changes = difference(&self.view, &state.messages);
-        self.view.clone_from(&state.messages);
-        self.generation = Some(state.generation);
+        let mut changes = difference(&self.view, &state.messages);
+        if gone == Gone::Kept && !changes.vanished.is_empty() {
+            let kept = std::mem::take(&mut changes.vanished);
+            let mut view = state.messages.clone();
+            view.extend(kept.iter().filter_map(|uid| self.get(*uid).cloned()));
+            view.sort_by_key(|message| message.uid);
+            self.view = view;
+            self.generation = None;
+        } else {
+            self.view.clone_from(&state.messages);
+            self.generation = Some(state.generation);
+        }
         Ok(changes)
     }
 
@@ -334,9 +363,10 @@ impl Folder {
     /// Removes the messages of the view with \Deleted, of `among` only if given (UID EXPUNGE); says which, and has them no
     /// longer in the view.
     pub fn expunge(&mut self, among: Option<&[Uid]>) -> Result<Vec<Uid>, StoreError> {
+        let among: Option<HashSet<Uid>> = among.map(|among| among.iter().copied().collect());
         self.remove(|message| {
             message.flags.contains(super::Flag::Deleted)
-                && among.is_none_or(|among| among.contains(&message.uid))
+                && among.as_ref().is_none_or(|among| among.contains(&message.uid))
         })
     }
 

@@ -179,7 +179,8 @@ impl Mailbox {
         if name.is_inbox() { self.root.clone() } else { self.root.join(format!(".{}", name.to_utf7())) }
     }
 
-    fn exists(&self, name: &FolderName) -> bool {
+    /// Whether there is such a folder.
+    pub fn exists(&self, name: &FolderName) -> bool {
         self.dir(name).is_dir()
     }
 
