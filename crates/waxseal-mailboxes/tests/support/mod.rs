@@ -15,14 +15,14 @@ use waxseal_mailboxes::service::ACCOUNTS_FILE;
 use waxseal_mailboxes::smtp::{self, Kind};
 use waxseal_mailboxes::{Address, Mailboxes, Peer, Site, TlsWords, imap, pop3};
 
-pub const PASSWORD: &str = "correct horse";
-pub const DOMAIN: &str = "waxseal.test";
+pub(crate) const PASSWORD: &str = "correct horse";
+pub(crate) const DOMAIN: &str = "waxseal.test";
 
 static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| Runtime::new().unwrap());
 
 /// What is spoken on a port.
 #[derive(Clone, Copy, Debug)]
-pub enum Speak {
+pub(crate) enum Speak {
     Mail(Kind),
     Pop3,
     Imap,
@@ -30,35 +30,35 @@ pub enum Speak {
 
 /// What the door would say of the clients.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Leg {
+pub(crate) enum Leg {
     Tls,
     Clear,
 }
 
-pub struct House {
-    pub dir: tempfile::TempDir,
-    pub site: Arc<Site>,
+pub(crate) struct House {
+    pub(crate) dir: tempfile::TempDir,
+    pub(crate) site: Arc<Site>,
 }
 
-pub fn address(local: &str) -> Address {
+pub(crate) fn address(local: &str) -> Address {
     format!("{local}@{DOMAIN}").parse().unwrap()
 }
 
 /// Adds an account; the file is noticed by whoever has it open.
-pub fn add_account(directory: &Path, local: &str, aliases: &[&str], quota: Option<u64>) {
+pub(crate) fn add_account(directory: &Path, local: &str, aliases: &[&str], quota: Option<u64>) {
     let aliases = aliases.iter().map(|alias| address(alias)).collect();
     let account = Account { address: address(local), aliases, quota };
     accounts::add(&directory.join(ACCOUNTS_FILE), account, PASSWORD.as_bytes()).unwrap();
 }
 
 /// The site in a directory, as the program opens it.
-pub fn site(directory: &Path) -> Arc<Site> {
+pub(crate) fn site(directory: &Path) -> Arc<Site> {
     Mailboxes::site("mail.waxseal.test", directory, &[DOMAIN.to_owned()]).unwrap()
 }
 
 impl House {
     /// Alice (also `info`) and Bob, who may keep 20,000 bytes.
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         add_account(dir.path(), "alice", &["info"], None);
         add_account(dir.path(), "bob", &[], Some(20_000));
@@ -66,26 +66,26 @@ impl House {
         Self { dir, site }
     }
 
-    pub fn listen(&self, speak: Speak, leg: Leg) -> SocketAddr {
+    pub(crate) fn listen(&self, speak: Speak, leg: Leg) -> SocketAddr {
         listen(Arc::clone(&self.site), speak, leg)
     }
 
-    pub fn connect(&self, speak: Speak, leg: Leg) -> Client {
+    pub(crate) fn connect(&self, speak: Speak, leg: Leg) -> Client {
         Client::new(self.listen(speak, leg))
     }
 
-    pub fn maildir(&self, local: &str) -> PathBuf {
+    pub(crate) fn maildir(&self, local: &str) -> PathBuf {
         self.dir.path().join("mail").join(DOMAIN).join(local)
     }
 
     /// The files of an INBOX.
-    pub fn inbox(&self, local: &str) -> Vec<Vec<u8>> {
+    pub(crate) fn inbox(&self, local: &str) -> Vec<Vec<u8>> {
         inbox(&self.maildir(local))
     }
 }
 
 /// The messages of a Maildir, by file name.
-pub fn inbox(maildir: &Path) -> Vec<Vec<u8>> {
+pub(crate) fn inbox(maildir: &Path) -> Vec<Vec<u8>> {
     let mut paths: Vec<PathBuf> = ["new", "cur"]
         .iter()
         .filter_map(|part| std::fs::read_dir(maildir.join(part)).ok())
@@ -95,7 +95,7 @@ pub fn inbox(maildir: &Path) -> Vec<Vec<u8>> {
     paths.iter().map(|path| std::fs::read(path).unwrap()).collect()
 }
 
-pub fn listen(site: Arc<Site>, speak: Speak, leg: Leg) -> SocketAddr {
+pub(crate) fn listen(site: Arc<Site>, speak: Speak, leg: Leg) -> SocketAddr {
     let listener = RUNTIME.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
     let local = listener.local_addr().unwrap();
     RUNTIME.spawn(async move {
@@ -124,12 +124,12 @@ pub fn listen(site: Arc<Site>, speak: Speak, leg: Leg) -> SocketAddr {
 }
 
 /// A client that says lines and hears replies.
-pub struct Client {
+pub(crate) struct Client {
     stream: BufReader<TcpStream>,
 }
 
 impl Client {
-    pub fn new(address: SocketAddr) -> Self {
+    pub(crate) fn new(address: SocketAddr) -> Self {
         let stream = TcpStream::connect(address).unwrap();
         stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
         let mut client = Self { stream: BufReader::new(stream) };
@@ -137,19 +137,19 @@ impl Client {
         client
     }
 
-    pub fn send(&mut self, bytes: impl AsRef<[u8]>) {
+    pub(crate) fn send(&mut self, bytes: impl AsRef<[u8]>) {
         self.stream.get_mut().write_all(bytes.as_ref()).unwrap();
     }
 
     /// One line, without its end; empty at the end of the connection.
-    pub fn line(&mut self) -> String {
+    pub(crate) fn line(&mut self) -> String {
         let mut line = String::new();
         self.stream.read_line(&mut line).unwrap();
         line.trim_end_matches("\r\n").to_owned()
     }
 
     /// One reply of SMTP, its lines joined.
-    pub fn reply(&mut self) -> String {
+    pub(crate) fn reply(&mut self) -> String {
         let mut reply = self.line();
         while reply.lines().last().is_some_and(|line| line.as_bytes().get(3) == Some(&b'-')) {
             reply = format!("{reply}\n{}", self.line());
@@ -158,21 +158,21 @@ impl Client {
     }
 
     /// Says a line, and hears the reply of SMTP.
-    pub fn say(&mut self, line: &str) -> String {
+    pub(crate) fn say(&mut self, line: &str) -> String {
         self.send(format!("{line}\r\n"));
         self.reply()
     }
 
     /// Says a line; panics unless the reply begins so.
     #[track_caller]
-    pub fn expect(&mut self, line: &str, reply: &str) -> String {
+    pub(crate) fn expect(&mut self, line: &str, reply: &str) -> String {
         let heard = self.say(line);
         assert!(heard.starts_with(reply), "{line} -> {heard}");
         heard
     }
 
     /// Whatever comes until the connection ends.
-    pub fn rest(&mut self) -> String {
+    pub(crate) fn rest(&mut self) -> String {
         let mut rest = Vec::new();
         let _ = self.stream.read_to_end(&mut rest);
         String::from_utf8(rest).unwrap()
