@@ -9,6 +9,8 @@
 
 pub mod accounts;
 pub mod address;
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod imap;
 pub mod pop3;
 mod sasl;

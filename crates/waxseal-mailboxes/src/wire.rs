@@ -7,8 +7,8 @@ use memchr::memchr;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::timeout;
 
-/// Bytes asked for at once.
-const READ: usize = 16 << 10;
+/// Bytes asked for at once of a client that says little, and of one that sends a message.
+const READ: (usize, usize) = (512, 64 << 10);
 /// Replies held back while the client has more commands under way (PIPELINING), in bytes.
 const MAX_UNSENT: usize = 16 << 10;
 /// How long a client may take to read what it is sent.
@@ -35,12 +35,14 @@ pub(crate) struct Wire<S> {
     stream: S,
     input: Vec<u8>,
     used: usize,
+    /// Bytes to ask for next.
+    room: usize,
     output: Vec<u8>,
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
     pub(crate) fn new(stream: S) -> Self {
-        Self { stream, input: Vec::new(), used: 0, output: Vec::new() }
+        Self { stream, input: Vec::new(), used: 0, room: READ.0, output: Vec::new() }
     }
 
     /// What was received and not yet taken.
@@ -62,12 +64,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
         self.input.drain(..self.used);
         self.used = 0;
         if self.input.is_empty() {
-            // An idle session holds no buffer.
+            // An idle session holds next to nothing.
             self.input = Vec::new();
         }
-        let mut block = [0; READ];
-        let count = timeout(limit, self.stream.read(&mut block)).await??;
-        self.input.extend_from_slice(block.get(..count).unwrap_or_default());
+        self.input.reserve_exact(self.room);
+        let count = timeout(limit, self.stream.read_buf(&mut self.input)).await??;
+        self.room = if count >= self.room { (self.room * 4).min(READ.1) } else { READ.0 };
         Ok(count > 0)
     }
 

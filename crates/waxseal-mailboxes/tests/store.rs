@@ -172,7 +172,7 @@ fn the_quota_is_kept_by_whatever_way_mail_comes_and_goes() {
 fn a_conditional_change_leaves_newer_messages_alone() {
     let dir = tempfile::tempdir().unwrap();
     let mailbox = mailbox(dir.path(), None);
-    (0..3).for_each(|_| drop(save(&mailbox, "INBOX", "x\r\n").unwrap()));
+    (1..=3).for_each(|n| assert_eq!(save(&mailbox, "INBOX", "x\r\n").unwrap(), n));
     let mut one = mailbox.open(&FolderName::inbox(), Access::ReadWrite).unwrap();
     let mut two = mailbox.open(&FolderName::inbox(), Access::ReadWrite).unwrap();
     let since = one.highest_modseq();
@@ -202,7 +202,7 @@ fn a_lock_of_the_dead_is_not_waited_for() {
     assert!(began.elapsed() < Duration::from_secs(2) && !lock.exists());
     // The living are waited for.
     std::fs::write(&lock, format!("1:{}", host.trim())).unwrap();
-    let path = lock.clone();
+    let path = lock;
     let release = std::thread::spawn(move || {
         std::thread::sleep(Duration::from_millis(400));
         std::fs::remove_file(path).unwrap();

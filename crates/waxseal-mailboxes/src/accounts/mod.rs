@@ -189,3 +189,7 @@ impl Accounts {
         verified.await.map_err(|_| LoginError::Busy)
     }
 }
+
+pub(crate) fn fuzz_file(text: &str) {
+    let _ = file::parse(text);
+}

@@ -290,3 +290,7 @@ fn list(opened: &Opened, which: Option<usize>, word: impl Fn(&maildrop::Item) ->
     reply.push_str(".\r\n");
     reply
 }
+
+pub(crate) fn fuzz_command(input: &[u8]) {
+    let _ = command::parse(input);
+}

@@ -127,7 +127,7 @@ impl Whole {
     }
 }
 
-fn facts(header: &[u8]) -> HeaderFacts {
+pub(super) fn facts(header: &[u8]) -> HeaderFacts {
     let mut facts = HeaderFacts::default();
     for line in header.split(|byte| *byte == b'\n') {
         let is = |name: &str| {

@@ -73,3 +73,29 @@ where
 {
     session::Session::new(stream, site, kind, peer, hello).run().await
 }
+
+pub(crate) mod fuzzing {
+    use super::body::{ChunkReader, DataReader};
+    use super::{command, incoming};
+
+    pub(crate) fn command(input: &[u8]) {
+        let _ = command::parse(input);
+    }
+
+    pub(crate) fn header(input: &[u8]) {
+        incoming::facts(input);
+    }
+
+    pub(crate) fn data(input: &[u8]) {
+        let Some((cut, input)) = input.split_first() else { return };
+        let (head, tail) = input.split_at(usize::from(*cut).min(input.len()));
+        let read = |parts: &[&[u8]]| {
+            let (mut reader, mut out) = (DataReader::default(), Vec::new());
+            let read = parts.iter().try_for_each(|part| reader.read(part, &mut out).map(|_| ()));
+            (read.is_ok(), reader.is_done(), if read.is_ok() { out } else { Vec::new() })
+        };
+        assert_eq!(read(&[input]), read(&[head, tail]));
+        let mut chunks = ChunkReader::default();
+        let _ = chunks.read(head).and_then(|()| chunks.read(tail)).and_then(|()| chunks.end());
+    }
+}

@@ -171,8 +171,8 @@ impl Core {
 impl Drop for Core {
     fn drop(&mut self) {
         if self.watched.get().is_some() {
-            self.watches.remove(&self.dir.join("new"));
-            self.watches.remove(&self.dir.join("cur"));
+            self.watches.remove(&self.dir.join("new"), &self.sender);
+            self.watches.remove(&self.dir.join("cur"), &self.sender);
         }
     }
 }
@@ -235,7 +235,11 @@ impl State {
         let path = core.dir.join(uidlist::NAME);
         let stamp = Stamp::of(&path)?;
         if stamp != self.list_stamp || self.list.is_none() {
-            self.list = files::read_if_there(&path)?.and_then(|content| UidList::parse(&content));
+            let content = files::read_if_there(&path)?;
+            self.list = content.as_deref().and_then(UidList::parse);
+            if content.is_some() && self.list.is_none() {
+                tracing::warn!(list = %path.display(), "the UID list cannot be read, and is made anew: clients fetch everything again");
+            }
             self.list_stamp = stamp;
         }
         let stamp = Stamp::of(&core.dir.join(letters::NAME))?;

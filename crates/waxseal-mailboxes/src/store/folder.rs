@@ -410,7 +410,10 @@ impl Folder {
         let copied = self.transfer(&core, uids, &mut placed, |from, to| match fs::hard_link(from, to) {
             // A file system without hard links.
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                fs::copy(from, to).and_then(|_| File::open(to)?.sync_all())
+                fs::copy(from, to)?;
+                let copy = File::options().write(true).open(to)?;
+                copy.set_modified(fs::metadata(from)?.modified()?)?;
+                copy.sync_all()
             }
             linked => linked,
         });

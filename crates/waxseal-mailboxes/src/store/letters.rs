@@ -156,7 +156,7 @@ mod tests {
         let before = Letters::parse(b"PSac");
         let flags = keywords.flags(before);
         assert_eq!(format!("{flags:?}"), "{\"\\\\Seen\", $Foo, Bar}");
-        let mut wanted = flags.clone();
+        let mut wanted = flags;
         wanted.insert(Flag::Flagged);
         wanted.insert_keyword(Keyword::new("new").unwrap());
         assert!(keywords.admit(&wanted).unwrap());

@@ -123,3 +123,18 @@ impl Store {
         Draft::new(&dir)
     }
 }
+
+pub(crate) mod fuzzing {
+    use super::{FolderName, uidlist};
+
+    pub(crate) fn uid_list(input: &[u8]) {
+        let _ = uidlist::UidList::parse(input);
+    }
+
+    pub(crate) fn folder_name(input: &[u8]) {
+        let Ok(text) = std::str::from_utf8(input) else { return };
+        for name in [FolderName::from_utf8(text), FolderName::from_utf7(text)].into_iter().flatten() {
+            assert_eq!(FolderName::from_utf7(&name.to_utf7()), Ok(name));
+        }
+    }
+}

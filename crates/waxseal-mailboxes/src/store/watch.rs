@@ -41,9 +41,15 @@ impl Watches {
         true
     }
 
-    /// Ends what [`add`](Self::add) began.
-    pub(super) fn remove(&self, dir: &Path) {
-        if self.table.lock().unwrap_or_else(PoisonError::into_inner).remove(dir).is_some() {
+    /// Ends what [`add`](Self::add) began, unless another is told of that directory by now.
+    pub(super) fn remove(&self, dir: &Path, sender: &watch::Sender<()>) {
+        let mut table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
+        let ours = table.get(dir).is_some_and(|told| told.same_channel(sender));
+        if ours {
+            table.remove(dir);
+        }
+        drop(table);
+        if ours {
             let mut watcher = self.watcher.lock().unwrap_or_else(PoisonError::into_inner);
             if let Some(watcher) = watcher.as_mut() {
                 let _ = watcher.unwatch(dir);
