@@ -319,18 +319,18 @@ impl Wire {
         bytes
     }
 
-    /// Ends this direction, with close_notify where there is TLS.
+    /// Ends this direction, with close_notify where there is TLS. The other side may have gone before.
     ///
     /// # Panics
-    /// When the socket refuses.
+    /// When a failed handshake has used the socket up.
     pub fn finish(&mut self) {
         match &mut self.io {
             Io::Client(stream) => stream.conn.send_close_notify(),
             Io::Server(stream) => stream.conn.send_close_notify(),
             Io::Plain(_) | Io::Gone => {}
         }
-        self.stream().flush().expect("flush");
-        self.socket().shutdown(Shutdown::Write).expect("shutdown");
+        let _ = self.stream().flush();
+        let _ = self.socket().shutdown(Shutdown::Write);
     }
 
     /// Ends the connection with a reset.

@@ -65,7 +65,7 @@ impl fmt::Display for KeyKind {
 pub enum IdentityWarning {
     /// The file holds the leaf alone; clients that do not know its issuer will refuse it.
     #[error(
-        "only the server certificate is there; its issuer \"{issuer}\" is missing and clients will fail to verify it. \
+        "only the server certificate is there; its issuer \"{issuer}\" is missing, and clients that do not know it refuse it. \
          Use the full chain (fullchain.pem){}",
         at(url)
     )]

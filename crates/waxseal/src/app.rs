@@ -7,9 +7,9 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use waxseal_server::{BindError, Server};
-use waxseal_tls::{CertificateSet, CertificateSpec, CertificateStore, Watcher};
+use waxseal_tls::{CertificateSet, CertificateStore, Watcher};
 
-use crate::config::{self, Loaded, Machine};
+use crate::config::{self, Format, Loaded, Machine};
 use crate::logs::Logs;
 use crate::ports;
 use crate::privileges::{self, PrivilegeError};
@@ -41,6 +41,12 @@ pub enum ServeError {
 /// What keeps it from beginning. Once it serves, nothing does.
 pub fn serve(loaded: Loaded, path: PathBuf) -> Result<(), ServeError> {
     let logs = Logs::start(loaded.model.log);
+    if loaded.model.log.format == Format::Json {
+        // A log that programs read holds nothing else, not even warnings about the configuration.
+        for line in loaded.report.lines() {
+            tracing::warn!("{line}");
+        }
+    }
     raise_open_files();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let served = runtime.block_on(async {
@@ -113,7 +119,6 @@ impl App {
         let prepared = server.prepare(listeners).map_err(|errors| ServeError::Bind(bind_texts(&errors)))?;
         if let Some(run_as) = &model.run_as {
             privileges::drop_to(run_as)?;
-            warn_of_keys_out_of_reach(&model.certificates);
         }
         let watcher = Watcher::start(model.certificates.clone(), &model.hostname, rooms.store.clone())?;
         server.apply(prepared);
@@ -231,18 +236,6 @@ fn bind_texts(errors: &[BindError]) -> Vec<String> {
             format!("{error}: {remedy}")
         })
         .collect()
-}
-
-/// A key that the user we have become cannot read is served until its next renewal, and no longer; better said now.
-fn warn_of_keys_out_of_reach(certificates: &[CertificateSpec]) {
-    for certificate in certificates {
-        if let Err(error) = waxseal_tls::load(certificate) {
-            tracing::warn!(
-                certificate = certificate.id,
-                "a renewed certificate will not be picked up: after server.run-as, {error}"
-            );
-        }
-    }
 }
 
 /// Each session takes two descriptors; the soft limit of 1024 that most systems start with is for select(2).

@@ -81,7 +81,7 @@ impl Talk for Imap {
         let (tag, rest) = first_word(&text);
         if !is_tag(tag) {
             say(out, "* BAD Invalid tag");
-            return Act::Unknown;
+            return Act::Astray;
         }
         let (verb, arguments) = first_word(rest);
         let alone = arguments.is_empty();
@@ -110,17 +110,18 @@ impl Talk for Imap {
             // RFC 5530 section 3.
             "LOGIN" | "AUTHENTICATE" => {
                 say(out, &format!("{tag} NO [PRIVACYREQUIRED] Start TLS before logging in: STARTTLS"));
+                return Act::Astray;
             }
             verb if self.words.starttls == StartTls::Optional && SERVICE_COMMANDS.contains(&verb) => {
                 return Act::Open;
             }
             "" => {
                 say(out, &format!("{tag} BAD Command missing"));
-                return Act::Unknown;
+                return Act::Astray;
             }
             _ => {
                 say(out, &format!("{tag} BAD Unknown command, or not before STARTTLS"));
-                return Act::Unknown;
+                return Act::Astray;
             }
         }
         Act::Answered

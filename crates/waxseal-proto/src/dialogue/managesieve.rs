@@ -69,6 +69,7 @@ impl Talk for ManageSieve {
             "CAPABILITY" | "LOGOUT" | "STARTTLS" => say(out, "NO \"This command takes no arguments\""),
             "AUTHENTICATE" => {
                 say(out, "NO (ENCRYPT-NEEDED) \"Start TLS before logging in: STARTTLS\"");
+                return Act::Astray;
             }
             "UNAUTHENTICATE" | "HAVESPACE" | "PUTSCRIPT" | "LISTSCRIPTS" | "SETACTIVE" | "GETSCRIPT"
             | "DELETESCRIPT" | "RENAMESCRIPT" | "CHECKSCRIPT"
@@ -78,7 +79,7 @@ impl Talk for ManageSieve {
             }
             _ => {
                 say(out, "NO \"Unknown command, or not before STARTTLS\"");
-                return Act::Unknown;
+                return Act::Astray;
             }
         }
         Act::Answered

@@ -38,8 +38,8 @@ pub enum StartTls {
     Optional,
 }
 
-/// After this many commands that the door does not know a session is closed.
-pub const MAX_UNKNOWN: usize = 20;
+/// After this many commands that the door does not know, or logins without TLS, a session is closed.
+pub const MAX_ASTRAY: usize = 20;
 
 /// The door's side of a conversation before TLS.
 #[derive(Debug)]
@@ -48,7 +48,7 @@ pub struct Dialogue {
     lines: LineBuffer,
     opening: FirstBytes,
     malformed: usize,
-    unknown: usize,
+    astray: usize,
     proxy_header: bool,
     state: State,
 }
@@ -81,7 +81,7 @@ trait Talk: fmt::Debug + Send + Sync {
 enum Act {
     Answered,
     /// Answered with an error that only a client gone astray will see often.
-    Unknown,
+    Astray,
     /// TLS was asked for; these are the words that grant it.
     StartTls(Vec<u8>),
     Open,
@@ -157,7 +157,7 @@ impl Dialogue {
             lines: LineBuffer::default(),
             opening: FirstBytes::default(),
             malformed: 0,
-            unknown: 0,
+            astray: 0,
             proxy_header: false,
             state: State::Talking,
         })
@@ -215,9 +215,9 @@ impl Dialogue {
         self.proxy_header |= line.starts_with(b"PROXY TCP") || line.starts_with(b"PROXY UNKNOWN");
         match self.talk.command(&line, out) {
             Act::Answered => None,
-            Act::Unknown => {
-                self.unknown += 1;
-                self.close_after(self.unknown, MAX_UNKNOWN, out)
+            Act::Astray => {
+                self.astray += 1;
+                self.close_after(self.astray, MAX_ASTRAY, out)
             }
             Act::StartTls(words) => Some(self.start_tls(words, out)),
             Act::Open => Some(self.open(line)),

@@ -46,7 +46,10 @@ impl Talk for Pop3 {
                 return Act::Quit;
             }
             // Without a response code: AUTH (RFC 3206) would have the client ask for another password.
-            "USER" | "PASS" | "APOP" | "AUTH" => say(out, "-ERR Start TLS before logging in: STLS"),
+            "USER" | "PASS" | "APOP" | "AUTH" => {
+                say(out, "-ERR Start TLS before logging in: STLS");
+                return Act::Astray;
+            }
             "STAT" | "LIST" | "RETR" | "DELE" | "NOOP" | "RSET" | "TOP" | "UIDL" | "LANG" | "UTF8"
                 if self.words.starttls == StartTls::Optional =>
             {
@@ -54,7 +57,7 @@ impl Talk for Pop3 {
             }
             _ => {
                 say(out, "-ERR Unknown command, or not before STLS");
-                return Act::Unknown;
+                return Act::Astray;
             }
         }
         Act::Answered

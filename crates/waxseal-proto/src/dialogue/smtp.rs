@@ -25,7 +25,7 @@ impl Smtp {
         if (verb == "LHLO") != (self.protocol == Protocol::Lmtp) {
             let right = if self.protocol == Protocol::Lmtp { "LHLO" } else { "EHLO" };
             say(out, &format!("500 5.5.1 This is {}, say {right}", self.protocol.as_str().to_uppercase()));
-            return Act::Unknown;
+            return Act::Astray;
         }
         if name.is_empty() {
             say(out, &format!("501 5.5.4 Syntax: {verb} hostname"));
@@ -81,13 +81,16 @@ impl Talk for Smtp {
                 return Act::Quit;
             }
             // RFC 4954 section 6; no password is asked for.
-            "AUTH" => say(out, "538 5.7.11 Encryption required for authentication: issue STARTTLS first"),
+            "AUTH" => {
+                say(out, "538 5.7.11 Encryption required for authentication: issue STARTTLS first");
+                return Act::Astray;
+            }
             "MAIL" | "RCPT" | "DATA" | "BDAT" | "VRFY" | "EXPN" | "ETRN" | "BURL" => {
                 return self.service_needed(out);
             }
             _ => {
                 say(out, "500 5.5.2 Error: command not recognized");
-                return Act::Unknown;
+                return Act::Astray;
             }
         }
         Act::Answered

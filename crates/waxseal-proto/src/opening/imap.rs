@@ -14,6 +14,8 @@ pub(super) struct Imap {
     plan: OpeningPlan,
     phase: Phase,
     secured: bool,
+    /// Whether the capabilities were asked for.
+    asked: bool,
     /// How many commands were said; the last one's tag.
     tag: usize,
     greeting: Vec<u8>,
@@ -37,6 +39,7 @@ impl Imap {
             phase: Phase::Greeting,
             secured: false,
             tag: 0,
+            asked: false,
             greeting: Vec::new(),
             capabilities: None,
         }
@@ -47,6 +50,11 @@ impl Imap {
         say(out, &format!("w{} {command}", self.tag));
         self.phase = phase;
         Move::Listen
+    }
+
+    fn ask(&mut self, out: &mut Vec<u8>) -> Move {
+        self.asked = true;
+        self.say("CAPABILITY", Phase::Capability, out)
     }
 
     fn note_capabilities(&mut self, line: &[u8]) {
@@ -79,7 +87,10 @@ impl Imap {
         let starttls = self.plan.starttls && !self.secured;
         let asks = starttls || self.plan.goal == Goal::Learn;
         match &self.capabilities {
-            None if asks => return Ok(self.say("CAPABILITY", Phase::Capability, out)),
+            None if asks => return Ok(self.ask(out)),
+            // An answer to a question of ours shows that the service has understood all that was sent before it, a
+            // PROXY header among it; a greeting shows nothing.
+            Some(_) if self.plan.goal == Goal::Learn && !self.asked => return Ok(self.ask(out)),
             Some(known) if starttls && !known.offers_starttls() => return Err(OpeningError::NoStartTls),
             _ => {}
         }
@@ -151,7 +162,7 @@ impl Approach for Imap {
     fn secured(&mut self, out: &mut Vec<u8>) {
         self.secured = true;
         self.capabilities = None;
-        self.say("CAPABILITY", Phase::Capability, out);
+        self.ask(out);
     }
 
     fn literals(&self) -> Literals {

@@ -14,6 +14,8 @@ pub(super) struct ManageSieve {
     plan: OpeningPlan,
     phase: Phase,
     secured: bool,
+    /// Whether the capabilities were asked for.
+    asked: bool,
     /// The capabilities as they come, raw and as entries.
     greeting: Vec<u8>,
     entries: Vec<String>,
@@ -50,7 +52,14 @@ pub(crate) fn verdict(line: &[u8]) -> Option<Verdict> {
 
 impl ManageSieve {
     pub(super) fn new(plan: OpeningPlan) -> Self {
-        Self { plan, phase: Phase::Capabilities, secured: false, greeting: Vec::new(), entries: Vec::new() }
+        Self {
+            plan,
+            phase: Phase::Capabilities,
+            secured: false,
+            asked: false,
+            greeting: Vec::new(),
+            entries: Vec::new(),
+        }
     }
 
     fn say(&mut self, command: &str, phase: Phase, out: &mut Vec<u8>) -> Move {
@@ -76,6 +85,13 @@ impl ManageSieve {
             }
         }
         if self.plan.goal == Goal::Learn {
+            if !self.asked {
+                // As in IMAP: a greeting does not show that what was sent before it has been understood.
+                self.asked = true;
+                self.entries.clear();
+                self.greeting.clear();
+                return Ok(self.say("CAPABILITY", Phase::Capabilities, out));
+            }
             say(out, "LOGOUT");
         }
         self.phase = Phase::Done;

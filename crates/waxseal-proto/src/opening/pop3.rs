@@ -23,6 +23,8 @@ pub(super) struct Pop3 {
 enum Phase {
     Greeting,
     Capa,
+    /// CAPA once more, after it was refused.
+    CapaAgain,
     CapaList(Vec<String>),
     Stls,
     Xclient,
@@ -110,8 +112,12 @@ impl Approach for Pop3 {
                 self.phase = Phase::CapaList(Vec::new());
                 Ok(Move::Listen)
             }
+            // A refused PROXY header would look like a refused CAPA, were it not for the answer that follows it.
+            (Phase::Capa, false) if self.plan.goal == Goal::Learn => {
+                Ok(self.say("CAPA", Phase::CapaAgain, out))
+            }
             // A server from before RFC 2449.
-            (Phase::Capa, false) => {
+            (Phase::Capa | Phase::CapaAgain, false) => {
                 self.know(Vec::new());
                 self.go_on(out)
             }
@@ -119,6 +125,7 @@ impl Approach for Pop3 {
             (Phase::Stls, false) => Err(OpeningError::StartTlsRefused { text }),
             (Phase::Xclient, true) => self.go_on(out),
             (Phase::Xclient, false) => Err(OpeningError::XclientRefused { text }),
+            (Phase::CapaAgain, true) => Err(OpeningError::Garbage { text }),
             (Phase::CapaList(_) | Phase::Done, _) => Err(OpeningError::Garbage { text }),
         }
     }

@@ -132,16 +132,18 @@ pub(super) async fn explain(relay: &Relay, way: &Way, error: ServiceError) -> Se
         };
     }
     match error {
-        ServiceError::Broken { service, address, source } if sends_header => ServiceError::Broken {
-            service,
-            address,
-            source: std::io::Error::new(
-                source.kind(),
-                format!(
-                    "{source}. If this is Dovecot: haproxy_trusted_networks must hold the address waxseal comes from"
+        ServiceError::Broken { service, address, source } if sends_header && dovecots(relay.protocol) => {
+            ServiceError::Broken {
+                service,
+                address,
+                source: std::io::Error::new(
+                    source.kind(),
+                    format!(
+                        "{source}. If this is Dovecot: haproxy_trusted_networks must hold the address waxseal comes from"
+                    ),
                 ),
-            ),
-        },
+            }
+        }
         ServiceError::Opening { service, address, source } => match remedy(&source) {
             None => ServiceError::Opening { service, address, source },
             Some(remedy) => {
@@ -150,6 +152,11 @@ pub(super) async fn explain(relay: &Relay, way: &Way, error: ServiceError) -> Se
         },
         other => other,
     }
+}
+
+/// Whether it is Dovecot, most likely, that speaks this protocol.
+fn dovecots(protocol: Protocol) -> bool {
+    matches!(protocol, Protocol::Imap | Protocol::Pop3 | Protocol::ManageSieve)
 }
 
 /// The line to set where a service's answer names its cause.

@@ -1,7 +1,7 @@
 //! A mail server behind the door, reached over the network.
 
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -139,7 +139,14 @@ impl Relay {
     /// Asks one address what the service can do for a client that uses TLS.
     pub(super) async fn ask(&self, way: &Way, forwarding: Forwarding) -> Result<Capabilities, ServiceError> {
         let manner = Manner { forwarding, encrypted: true };
-        let plan = self.plan(&manner, Goal::Learn, None, None);
+        let nowhere = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        let introduce = (forwarding == Forwarding::Xclient).then(|| Client {
+            source: nowhere,
+            destination: nowhere,
+            helo: None,
+            session: "waxseal-asks".to_owned(),
+        });
+        let plan = self.plan(&manner, Goal::Learn, introduce, None);
         let (_, ready) = self.open_way(way, &manner, None, plan, LEARNING_TIMEOUT).await?;
         Ok(ready.capabilities.unwrap_or_else(|| Capabilities::new(self.protocol, Vec::new())))
     }
@@ -199,7 +206,7 @@ impl Relay {
     ) -> Result<(Leg, Ready), ServiceError> {
         let broken = |source| self.broken(way, source);
         let mut out = Vec::new();
-        header(manner.forwarding, caller, dialled.ends, &mut out);
+        header(manner.forwarding, caller, dialled.ends, self.protocol, &mut out);
         let mut leg = Leg::plain(dialled.socket, &self.context.pool);
         write(&mut leg, &mut out).await.map_err(broken)?;
         if self.upstream.leg == LegSecurity::Implicit {
@@ -407,18 +414,35 @@ fn hello_name(line: &[u8]) -> Option<String> {
     line.split_ascii_whitespace().nth(1).map(str::to_owned)
 }
 
+/// Who asks and whom, when it is ourselves. Where clients log in it is somebody far away (RFC 5737, RFC 3849): Dovecot holds
+/// a client on its own machine for secured, and offers it what no other client gets.
+fn asking(ends: Option<(SocketAddr, SocketAddr)>, protocol: Protocol) -> (SocketAddr, SocketAddr) {
+    let nowhere = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+    let (source, destination) = ends.unwrap_or((nowhere, nowhere));
+    let far = match destination {
+        SocketAddr::V4(_) => IpAddr::from([192, 0, 2, 1]),
+        SocketAddr::V6(_) => IpAddr::from([0x2001, 0xdb8, 0, 0, 0, 0, 0, 1]),
+    };
+    match protocol {
+        Protocol::Smtp | Protocol::Lmtp | Protocol::Http => (source, destination),
+        Protocol::Submission | Protocol::Imap | Protocol::Pop3 | Protocol::ManageSieve => {
+            (SocketAddr::new(far, source.port()), destination)
+        }
+    }
+}
+
 /// The PROXY header, which stands before everything else, TLS included. Without a caller it is ourselves who ask, in the
 /// way of a client that uses TLS, as Dovecot offers AUTH on this leg to no other.
 fn header(
     forwarding: Forwarding,
     caller: Option<&Caller<'_>>,
     ends: Option<(SocketAddr, SocketAddr)>,
+    protocol: Protocol,
     out: &mut Vec<u8>,
 ) {
-    let nowhere = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
     let (source, destination) = match caller {
         Some(caller) => (caller.source, caller.destination),
-        None => ends.unwrap_or((nowhere, nowhere)),
+        None => asking(ends, protocol),
     };
     match forwarding {
         Forwarding::None | Forwarding::Xclient => {}

@@ -11,7 +11,7 @@ use std::process::ExitCode;
 use clap::{Args, CommandFactory as _, Parser, Subcommand};
 use clap_complete::Shell;
 
-use crate::config::{self, Loaded, Machine, Report, Style};
+use crate::config::{self, Format, Loaded, Machine, Report, Style};
 
 /// A mail server's TLS, complete: one door for SMTP, IMAP, POP3, ManageSieve, LMTP and HTTP.
 #[derive(Debug, Parser)]
@@ -105,7 +105,9 @@ pub fn run() -> ExitCode {
 }
 
 fn serve(loaded: Loaded, path: PathBuf) -> ExitCode {
-    tell(&loaded.report);
+    if loaded.model.log.format == Format::Text {
+        tell(&loaded.report);
+    }
     match crate::app::serve(loaded, path) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

@@ -157,6 +157,18 @@ impl Report {
         text
     }
 
+    /// Every problem in a line of its own, for a log.
+    pub fn lines(&self) -> impl Iterator<Item = String> {
+        self.problems.iter().map(|problem| {
+            let place = problem.span.as_ref().map_or_else(String::new, |span| {
+                let (line, column) = self.source.position(span.start);
+                format!("{}:{line}:{column}: ", self.source.path().display())
+            });
+            let help: String = problem.help.iter().map(|help| format!("; {help}")).collect();
+            format!("{place}{}{help}", problem.title)
+        })
+    }
+
     fn group<'a>(&'a self, problem: &'a Problem) -> Group<'a> {
         let level = match problem.severity {
             Severity::Error => Level::ERROR,

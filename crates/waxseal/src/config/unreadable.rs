@@ -20,6 +20,13 @@ pub(crate) fn read_bounded(path: &Path, limit: u64) -> io::Result<String> {
     Ok(text)
 }
 
+/// Whether a file that is no text begins as a certificate or key in DER does: a SEQUENCE with a long length (X.690).
+fn is_der(path: &Path) -> bool {
+    let mut start = [0; 2];
+    let read = std::fs::File::open(path).and_then(|mut file| file.read_exact(&mut start));
+    read.is_ok() && start[0] == 0x30 && start[1] & 0xf0 == 0x80
+}
+
 /// Notes that a file cannot be read, with what is known of it and what to do.
 pub(crate) fn complain<'p>(
     problems: &'p mut Problems,
@@ -31,11 +38,16 @@ pub(crate) fn complain<'p>(
         io::ErrorKind::NotFound => "there is no such file".to_owned(),
         io::ErrorKind::PermissionDenied => "permission denied".to_owned(),
         io::ErrorKind::IsADirectory => "it is a directory".to_owned(),
+        io::ErrorKind::InvalidData if is_der(path) => "it is DER, and PEM is wanted".to_owned(),
         io::ErrorKind::InvalidData => "it is not text (UTF-8)".to_owned(),
         _ => error.to_string(),
     };
     let problem = problems.error(span, format!("cannot read {}: {reason}", path.display()));
     match error.kind() {
+        io::ErrorKind::InvalidData if is_der(path) => problem.help(format!(
+            "convert it: openssl x509 -inform der -in {0} -out NEW.pem for a certificate, openssl pkey for a key",
+            path.display()
+        )),
         io::ErrorKind::NotFound => {
             let missing = first_missing(path);
             problem.maybe_help(missing.map(|part| format!("the directory {} does not exist", part.display())))
