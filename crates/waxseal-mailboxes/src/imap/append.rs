@@ -34,7 +34,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Session<S> {
         match timeout(STRETCH_TIME, self.wire.line(0)).await.map_err(|_| SILENT)?? {
             Line::Whole(_) => {}
             // RFC 3502 (MULTIAPPEND) is not offered.
-            Line::TooLong(end) => {
+            Line::TooLong { end, .. } => {
                 self.wire.skip_after(Literal::at_end_of(&end)).await?;
                 return Ok(Reply::bad("APPEND takes one message"));
             }

@@ -31,9 +31,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
         loop {
             let line = match self.line(limit.saturating_sub(text.len())).await? {
                 Line::Whole(line) => Zeroizing::new(line),
-                Line::TooLong(end) => {
+                Line::TooLong { start, end } => {
                     self.skip_after(Literal::at_end_of(&end)).await?;
-                    return Ok(bad(&text, "The command is too long"));
+                    let text = if text.is_empty() { &start } else { &*text };
+                    return Ok(bad(text, "The command is too long"));
                 }
                 Line::BareLineFeed => return Ok(bad(&text, "Lines end in CRLF")),
             };
@@ -71,7 +72,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
         while let Some(Literal { length, synchronizing: false, .. }) = literal {
             self.skip(length).await?;
             literal = match self.line(MAX_COMMAND).await? {
-                Line::Whole(end) | Line::TooLong(end) => Literal::at_end_of(&end),
+                Line::Whole(end) | Line::TooLong { end, .. } => Literal::at_end_of(&end),
                 Line::BareLineFeed => None,
             };
         }
@@ -137,10 +138,10 @@ mod tests {
         assert_eq!(
             seen,
             [
-                " bad: The command is too long",
+                "a bad: The command is too long",
                 "b bad: The literal is too long",
                 "c bad: The literal is too long",
-                " bad: The command is too long",
+                "d bad: The command is too long",
                 "f: NOOP"
             ]
         );

@@ -103,7 +103,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Session<S> {
         let line = timeout(SILENCE, self.wire.line(MAX_SASL)).await;
         match line.map_err(|_| Stop::Bye("You have been silent for too long"))?? {
             Line::Whole(line) => decoded(&Zeroizing::new(line)),
-            Line::TooLong(_) => Err(Reply::bad("The line is too long").into()),
+            Line::TooLong { .. } => Err(Reply::bad("The line is too long").into()),
             Line::BareLineFeed => Err(Reply::bad("Lines end in CRLF").into()),
         }
     }

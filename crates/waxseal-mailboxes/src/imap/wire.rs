@@ -17,7 +17,8 @@ pub(super) const SEND_AT: usize = 64 << 10;
 const SEND_TIME: Duration = Duration::from_secs(300);
 /// How much of what is refused is read and thrown away, per command, before the connection is given up.
 const MAX_SKIPPED: u64 = 256 << 20;
-/// How much of a line that is too long is kept: enough to see that it ends in a literal.
+/// How much of a line that is too long is kept: enough to see its tag, and that it ends in a literal.
+const HEAD: usize = 160;
 const TAIL: usize = 32;
 
 #[derive(Debug)]
@@ -33,8 +34,11 @@ pub(super) struct Wire<S> {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Line {
     Whole(Vec<u8>),
-    /// The line was longer than allowed; this is its end.
-    TooLong(Vec<u8>),
+    /// The line was longer than allowed; these are its beginning, with the tag, and its end.
+    TooLong {
+        start: Vec<u8>,
+        end: Vec<u8>,
+    },
     /// The line ended in LF alone.
     BareLineFeed,
 }
@@ -164,7 +168,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
             if let Some(end) = memchr(b'\n', new).map(|end| searched + end) {
                 let line = unread.get(..end).unwrap_or_default();
                 let line = match line.strip_suffix(b"\r") {
-                    Some(line) if line.len() > limit => Line::TooLong(tail(line)),
+                    Some(line) if line.len() > limit => Line::TooLong { start: head(line), end: tail(line) },
                     Some(line) => Line::Whole(line.to_vec()),
                     None => Line::BareLineFeed,
                 };
@@ -173,7 +177,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
             }
             searched = unread.len();
             if searched > limit + 1 {
-                return self.skip_line().await.map(Line::TooLong);
+                let start = head(unread);
+                return self.skip_line().await.map(|end| Line::TooLong { start, end });
             }
             self.send_and_fill(READ).await?;
         }
@@ -230,6 +235,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
     }
 }
 
+fn head(bytes: &[u8]) -> Vec<u8> {
+    bytes.get(..bytes.len().min(HEAD)).unwrap_or_default().to_vec()
+}
+
 fn tail(bytes: &[u8]) -> Vec<u8> {
     bytes.get(bytes.len().saturating_sub(TAIL)..).unwrap_or_default().to_vec()
 }
@@ -260,8 +269,8 @@ mod tests {
         let mut wire = Wire::new(tokio_test_stream(&text));
         assert_eq!(wire.line(100).await.unwrap(), Line::Whole(b"one".to_vec()));
         assert_eq!(wire.line(100).await.unwrap(), Line::BareLineFeed);
-        let Line::TooLong(end) = wire.line(100).await.unwrap() else { panic!() };
-        assert!(end.ends_with(b"{7+}"));
+        let Line::TooLong { start, end } = wire.line(100).await.unwrap() else { panic!() };
+        assert!(start.starts_with(b"xyy") && end.ends_with(b"{7+}"));
         assert_eq!(wire.bytes(2).await.unwrap(), b"la");
         assert_eq!(wire.line(100).await.unwrap(), Line::Whole(b"st".to_vec()));
         assert!(wire.is_drained());

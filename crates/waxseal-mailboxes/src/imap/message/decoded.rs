@@ -21,9 +21,8 @@ impl Decoded {
     pub(in crate::imap) fn header(header: &[u8]) -> Self {
         let date = MessageParser::new().header_date("Date").parse_headers(header);
         let date = date.as_ref().and_then(Message::date).map(Day::from);
-        let fields = fields(header).map(|field| {
-            (String::from_utf8_lossy(field.name).to_lowercase(), decoded_text(field.value))
-        });
+        let fields = fields(header)
+            .map(|field| (String::from_utf8_lossy(field.name).to_lowercase(), decoded_text(field.value)));
         Self { fields: fields.collect(), date, texts: None }
     }
 
