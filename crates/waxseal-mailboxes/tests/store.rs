@@ -64,6 +64,24 @@ fn folders_are_made_renamed_and_removed_with_what_is_below() {
 }
 
 #[test]
+fn what_the_killed_left_behind_is_swept_away_after_a_day_and_a_half() {
+    let dir = tempfile::tempdir().unwrap();
+    drop(mailbox(dir.path(), None));
+    let maildir = dir.path().join("waxseal.test/alice");
+    let then = std::time::SystemTime::now() - Duration::from_secs(37 * 3600);
+    let left = ["tmp/old", "dovecot-uidlist.x.tmp", "tmp/young", "cur/old"].map(|name| maildir.join(name));
+    for (index, path) in left.iter().enumerate() {
+        let file = std::fs::File::create(path).unwrap();
+        if index != 2 {
+            file.set_modified(then).unwrap();
+        }
+    }
+    mailbox(dir.path(), None).open(&FolderName::inbox(), Access::ReadOnly).unwrap();
+    let there = left.map(|path| path.exists());
+    assert_eq!(there, [false, false, true, true], "messages are not swept");
+}
+
+#[test]
 fn renaming_the_inbox_moves_its_messages() {
     let dir = tempfile::tempdir().unwrap();
     let mailbox = mailbox(dir.path(), None);
@@ -200,6 +218,11 @@ fn a_lock_of_the_dead_is_not_waited_for() {
     let began = Instant::now();
     save(&mailbox, "INBOX", "x\r\n").unwrap();
     assert!(began.elapsed() < Duration::from_secs(2) && !lock.exists());
+    // Killed before it could say who it was.
+    std::fs::write(&lock, "").unwrap();
+    let began = Instant::now();
+    save(&mailbox, "INBOX", "x\r\n").unwrap();
+    assert!(began.elapsed() < Duration::from_secs(4));
     // The living are waited for.
     std::fs::write(&lock, format!("1:{}", host.trim())).unwrap();
     let path = lock;

@@ -97,11 +97,14 @@ impl Drop for Draft {
     }
 }
 
-/// Removes what killed processes have left in `tmp/`, as Maildir prescribes.
-pub(super) fn sweep(tmp: &Path) -> Result<(), StoreError> {
+/// Removes what killed processes have left in a directory under names with this end, after the time that Maildir prescribes.
+pub(super) fn sweep(dir: &Path, end: &str) -> Result<(), StoreError> {
     const FORGOTTEN: std::time::Duration = std::time::Duration::from_secs(36 * 3600);
-    for name in files::list(tmp)?.unwrap_or_default() {
-        let path = tmp.join(files::os(&name));
+    for name in files::list(dir)?.unwrap_or_default() {
+        if !name.ends_with(end.as_bytes()) {
+            continue;
+        }
+        let path = dir.join(files::os(&name));
         let age =
             fs::metadata(&path).and_then(|found| found.modified()).ok().and_then(|then| then.elapsed().ok());
         if age.is_some_and(|age| age > FORGOTTEN) {

@@ -101,10 +101,13 @@ pub(super) fn read_if_there(path: &Path) -> Result<Option<Vec<u8>>, StoreError> 
     }
 }
 
+/// The end of the names of files that are to replace others, and are left behind by a process killed before they did.
+pub(super) const UNFINISHED: &str = ".tmp";
+
 /// Replaces a file as a whole: whoever looks sees the old content or the new.
 pub(crate) fn replace(path: &Path, content: &[u8]) -> Result<(), StoreError> {
     let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(format!(".{}.tmp", unique_name()));
+    name.push(format!(".{}{UNFINISHED}", unique_name()));
     let temporary = path.with_file_name(name);
     let written = create_new(&temporary).and_then(|mut file| {
         file.write_all(content)?;

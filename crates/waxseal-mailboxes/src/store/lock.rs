@@ -13,6 +13,8 @@ use super::files;
 const PATIENCE: Duration = Duration::from_secs(30);
 /// How long a dotlock may stand untouched before it counts as forgotten (as in Dovecot).
 const STALE: Duration = Duration::from_secs(120);
+/// The same for one that does not say whose it is: its maker was killed before it could write that.
+const NAMELESS: Duration = Duration::from_secs(1);
 const PAUSE: Duration = Duration::from_millis(5);
 
 /// An exclusive `flock`, given back by the system even when the process is killed.
@@ -108,7 +110,8 @@ fn is_forgotten(dotlock: &Path) -> bool {
         holder_host.trim_end() == files::host() && pid.parse().is_ok_and(gone)
     });
     let age = before.modified().ok().and_then(|then| SystemTime::now().duration_since(then).ok());
-    let forgotten = dead || age.is_some_and(|age| age > STALE);
+    let patience = if content.is_empty() { NAMELESS } else { STALE };
+    let forgotten = dead || age.is_some_and(|age| age > patience);
     // It may be another's by now.
     forgotten && fs::metadata(dotlock).is_ok_and(|now| now.ino() == before.ino())
 }

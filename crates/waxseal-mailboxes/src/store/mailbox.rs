@@ -166,7 +166,7 @@ impl Mailbox {
                 make_maildir(&mailbox.root)?;
             }
         }
-        sweep(&mailbox.root.join("tmp"))?;
+        sweep(&mailbox.root.join("tmp"), "")?;
         Ok(mailbox)
     }
 
@@ -336,7 +336,9 @@ impl Mailbox {
 
     /// Opens a folder for one session, its view already fresh.
     pub fn open(&self, name: &FolderName, access: Access) -> Result<Folder, StoreError> {
-        Folder::open(self.clone(), name.clone(), self.core(name)?, access)
+        let core = self.core(name)?;
+        sweep(&core.dir, files::UNFINISHED)?;
+        Folder::open(self.clone(), name.clone(), core, access)
     }
 
     /// A folder's figures, fresh.
