@@ -88,6 +88,30 @@ impl Dovecot {
         rows.collect()
     }
 
+    /// The answer of Dovecot's POP3 to UIDL.
+    fn unique_ids(&self) -> Vec<String> {
+        self.adm("", &["mailbox", "status", "messages", "INBOX"]);
+        let home = self.config.parent().unwrap().join("home");
+        let config = home.join("pop3.conf");
+        let text = std::fs::read_to_string(&self.config).unwrap().replace("protocols =", "protocols = pop3");
+        std::fs::write(&config, text).unwrap();
+        let mut child = Command::new("setpriv")
+            .args(["--reuid=nobody", "--regid=nogroup", "--clear-groups", "doveadm", "-c"])
+            .arg(&config)
+            .args(["exec", "pop3"])
+            .env("USER", "alice")
+            .env("HOME", &home)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        child.stdin.take().unwrap().write_all(b"UIDL\r\nQUIT\r\n").unwrap();
+        let said = String::from_utf8(child.wait_with_output().unwrap().stdout).unwrap();
+        let list = said.split_once("+OK\r\n").unwrap().1.split_once(".\r\n").unwrap().0;
+        list.lines().map(str::to_owned).collect()
+    }
+
     fn validity(&self, folder: &str) -> u32 {
         let status = self.adm("", &["mailbox", "status", "uidvalidity", folder]);
         status.trim().rsplit_once('=').unwrap().1.parse().unwrap()
@@ -203,4 +227,14 @@ fn a_maildir_of_dovecots_is_opened_with_its_uids() {
     assert_eq!((folder.uid_validity(), folder.uid_next()), (dovecot.validity("INBOX"), 100));
     assert_eq!(save(&mailbox, &FolderName::inbox(), "x\r\n", &Flags::new()), 100);
     assert_eq!(dovecot.listed("INBOX").last().unwrap().0, 100);
+
+    // POP3 clients, too, fetch nothing twice.
+    support::add_account(dir.path(), "alice", &[], None);
+    let site = support::site(dir.path());
+    let mut pop3 = support::Client::new(support::listen(site, support::Speak::Pop3, support::Leg::Tls));
+    pop3.expect("USER alice@waxseal.test", "+OK");
+    pop3.expect(&format!("PASS {}", support::PASSWORD), "+OK 3");
+    pop3.expect("UIDL", "+OK");
+    let ids: Vec<String> = (0..3).map(|_| pop3.line()).collect();
+    assert_eq!(ids, dovecot.unique_ids());
 }

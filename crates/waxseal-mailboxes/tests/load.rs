@@ -103,7 +103,7 @@ fn fifty_senders_and_fifty_readers_lose_nothing() {
         .collect();
     let until = Instant::now() + Duration::from_secs(seconds);
     let senders: Vec<_> = (0..SENDERS).map(|me| std::thread::spawn(move || send(smtp, me, until))).collect();
-    let mut sent = vec![0; ACCOUNTS];
+    let mut sent = [0; ACCOUNTS];
     for sender in senders {
         for (total, some) in sent.iter_mut().zip(sender.join().unwrap()) {
             *total += some;

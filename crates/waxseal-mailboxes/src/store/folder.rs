@@ -8,11 +8,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use super::core::{Adding, Core, Place, State};
+use super::core::{Adding, Core, State};
 use super::draft::with_crlf;
 use super::error::{At, StoreError};
 use super::letters::Letters;
 use super::mailbox::Mailbox;
+use super::scan::Place;
 use super::watch::Watch;
 use super::{FlagChange, Flags, FolderName, Keyword, Uid, files, quota};
 

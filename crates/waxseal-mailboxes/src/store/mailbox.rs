@@ -7,11 +7,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use super::core::{Core, Place};
+use super::core::Core;
 use super::draft::{Draft, sweep};
 use super::error::{At, StoreError};
 use super::folder::{Access, Folder};
 use super::lock::Flock;
+use super::scan::Place;
 use super::{Flag, Flags, FolderName, Shared, Uid, files, quota};
 
 /// Folders of one account.

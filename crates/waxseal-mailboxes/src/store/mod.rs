@@ -25,6 +25,7 @@ mod mailbox;
 mod modseq;
 mod name;
 mod quota;
+mod scan;
 mod uidlist;
 mod watch;
 
