@@ -59,9 +59,10 @@ pub(super) fn values<'a>(header: &'a [u8], name: &'a str) -> impl Iterator<Item 
         .map(|field| field.value)
 }
 
-/// A value on one line, without white space around it.
+/// A value on one line, without white space around it, its tabs as spaces: folds are mostly made of one or the other.
 pub(super) fn unfolded(value: &[u8]) -> Vec<u8> {
-    value.trim_ascii().iter().copied().filter(|byte| !matches!(byte, b'\r' | b'\n')).collect()
+    let line = value.trim_ascii().iter().filter(|byte| !matches!(byte, b'\r' | b'\n'));
+    line.map(|byte| if *byte == b'\t' { b' ' } else { *byte }).collect()
 }
 
 /// HEADER.FIELDS and HEADER.FIELDS.NOT: the fields named (or all others) as they stand, and the empty line.
@@ -71,7 +72,10 @@ pub(in crate::imap) fn write_fields(header: &[u8], names: &[Vec<u8>], not: bool,
             out.extend_from_slice(field.raw);
         }
     }
-    out.extend_from_slice(b"\r\n");
+    // RFC 9051 section 6.4.5.1: not where a message is all header and has no empty line; chosen fields are a header of their own.
+    if !not || end_of_header(header).is_some() {
+        out.extend_from_slice(b"\r\n");
+    }
 }
 
 #[cfg(test)]

@@ -169,13 +169,15 @@ fn media(header: &[u8], default: Default) -> Media {
         };
         Some(Media { kind, subtype, parameters: parameters(tokens) })
     });
-    read.unwrap_or_else(|| match default {
-        Default::Text => Media {
-            parameters: vec![(b"charset".to_vec(), b"us-ascii".to_vec())],
-            ..Media::new("text", "plain")
-        },
+    let mut media = read.unwrap_or_else(|| match default {
+        Default::Text => Media::new("text", "plain"),
         Default::Message => Media::new("message", "rfc822"),
-    })
+    });
+    // RFC 2045 section 5.2, RFC 2046 section 4.1.2.
+    if media.is_text() && parameter(&media.parameters, "charset").is_none() {
+        media.parameters.push((b"charset".to_vec(), b"us-ascii".to_vec()));
+    }
+    media
 }
 
 /// `; name=value` again and again; what is not of this form is passed over.
