@@ -6,6 +6,22 @@
 //!
 //! Each protocol module has the same three functions: `capabilities`, `greeting`, and `serve`, which speaks the session
 //! from the client's first command on (the greeting has been said by whoever opened it).
+//!
+//! ```
+//! # fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! use std::path::Path;
+//! use waxseal_mailboxes::{Mailboxes, accounts};
+//! use waxseal_proto::Protocol;
+//!
+//! let site = Mailboxes::site("mail.example", Path::new("/var/lib/mailboxes"), &["example".to_owned()])?;
+//! let alice = accounts::Account { address: "alice@example".parse()?, aliases: vec![], quota: Some(1 << 30) };
+//! accounts::add(Path::new("/var/lib/mailboxes/accounts.toml"), alice, b"correct horse battery staple")?;
+//! // A `waxseal_server::Service`, to be put behind a listener:
+//! let imap = Mailboxes::new(site, Protocol::Imap, waxseal_tls::Pool::new(64));
+//! # assert!(imap.is_some());
+//! # Ok(())
+//! # }
+//! ```
 
 pub mod accounts;
 pub mod address;

@@ -47,6 +47,19 @@ async fn accounts_are_added_changed_and_removed_and_the_change_is_noticed() {
     assert!(accounts.login("alice@waxseal.test", b"other", HERE).await.is_err());
 }
 
+#[test]
+fn what_root_changes_stays_readable_for_the_user_who_serves() {
+    use std::os::unix::fs::{MetadataExt, chown};
+    const NOBODY: u32 = 65534;
+    let dir = tempfile::tempdir().unwrap();
+    chown(dir.path(), Some(NOBODY), Some(NOBODY)).expect("this test runs as root");
+    add_account(dir.path(), "alice", &[], None);
+    let path = dir.path().join("accounts.toml");
+    accounts::set_password(&path, &address("alice"), b"other").unwrap();
+    let file = std::fs::metadata(&path).unwrap();
+    assert_eq!((file.uid(), file.gid(), file.mode() & 0o777), (NOBODY, NOBODY, 0o600));
+}
+
 #[tokio::test]
 async fn a_login_takes_as_long_whether_the_account_exists_or_not() {
     let house = House::new();

@@ -79,7 +79,8 @@ fn read(imap: SocketAddr, me: usize, done: &AtomicBool) -> usize {
         std::thread::sleep(Duration::from_millis(20));
     }
     reader.command("NOOP");
-    let found = reader.command("UID SEARCH ALL").concat();
+    let lines = reader.command("UID SEARCH ALL");
+    let found = lines.iter().find_map(|line| line.strip_prefix("* SEARCH ")).unwrap_or_default();
     let found = found.split(' ').filter(|word| word.parse::<u32>().is_ok()).count();
     assert_eq!(found, reader.exists);
     found

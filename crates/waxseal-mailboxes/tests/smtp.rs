@@ -193,6 +193,22 @@ fn recipients_are_limited() {
 }
 
 #[test]
+fn who_guesses_is_sent_away_and_an_old_mailing_list_is_not() {
+    let house = House::new();
+    let mut client = begin(&house, SMTP, Leg::Clear);
+    client.expect("MAIL FROM:<a@b.example>", "250");
+    for n in 0..199 {
+        client.expect(&format!("RCPT TO:<guess{n}@waxseal.test>"), "550 5.1.1");
+    }
+    client.expect("RCPT TO:<alice@waxseal.test>", "250");
+    client.expect("RCPT TO:<guess@waxseal.test>", "550 5.1.1");
+    assert!(client.rest().starts_with("421 4.7.0"));
+    let mut client = begin(&house, SMTP, Leg::Clear);
+    (0..20).for_each(|_| drop(client.expect("NONSENSE", "500")));
+    assert!(client.rest().starts_with("421 4.7.0"));
+}
+
+#[test]
 fn submission_takes_own_senders_only_and_adds_what_is_missing() {
     let house = House::new();
     let mut client = begin(&house, SUBMISSION, Leg::Tls);

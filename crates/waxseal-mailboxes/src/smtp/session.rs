@@ -30,6 +30,8 @@ const MAX_AUTH_LINE: usize = 12_288;
 const SILENCE: Duration = Duration::from_secs(300);
 /// Commands refused before the session is ended.
 const MAX_ERRORS: u32 = 20;
+/// Unknown recipients before the session is ended: an old mailing list has some, who guesses at names has many.
+const MAX_UNKNOWN: u32 = 200;
 /// Logins refused before the session is ended.
 const MAX_LOGINS: u32 = 4;
 /// How much of an oversized message is read to answer in order, in sizes of the largest allowed.
@@ -67,6 +69,7 @@ pub(super) struct Session<S> {
     account: Option<Account>,
     transaction: Option<Transaction>,
     errors: u32,
+    unknown: u32,
     failed_logins: u32,
 }
 
@@ -88,6 +91,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Session<S> {
             account: None,
             transaction: None,
             errors: 0,
+            unknown: 0,
             failed_logins: 0,
         }
     }
@@ -123,9 +127,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Session<S> {
     async fn refuse(&mut self, reply: &str) -> io::Result<Next> {
         self.reply(reply).await?;
         self.errors += 1;
-        if self.errors < MAX_ERRORS {
-            return Ok(Next::Go);
-        }
+        if self.errors < MAX_ERRORS { Ok(Next::Go) } else { self.too_many_errors().await }
+    }
+
+    async fn too_many_errors(&mut self) -> io::Result<Next> {
         let farewell = format!("421 4.7.0 {} Too many errors\r\n", self.site.hostname);
         self.reply(&farewell).await?;
         Ok(Next::Close)
@@ -312,7 +317,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Session<S> {
         let size = transaction.parameters.size.unwrap_or_default();
         let account = match self.find(&to) {
             Ok(account) => account,
-            Err(refusal) => return self.refuse(&refusal).await,
+            Err(refusal) => {
+                self.reply(&refusal).await?;
+                self.unknown += 1;
+                return if self.unknown < MAX_UNKNOWN { Ok(Next::Go) } else { self.too_many_errors().await };
+            }
         };
         let (store, owner, quota) = (self.site.store.clone(), account.address.clone(), account.quota);
         let room = blocking(move || store.mailbox(&owner, quota)?.check_quota(size)).await;

@@ -111,6 +111,7 @@ pub(crate) fn replace(path: &Path, content: &[u8]) -> Result<(), StoreError> {
     let temporary = path.with_file_name(name);
     let written = create_new(&temporary).and_then(|mut file| {
         file.write_all(content)?;
+        keep_owner(&file, path);
         file.sync_all()?;
         fs::rename(&temporary, path)
     });
@@ -118,6 +119,15 @@ pub(crate) fn replace(path: &Path, content: &[u8]) -> Result<(), StoreError> {
         let _ = fs::remove_file(&temporary);
     }
     written.at(path)
+}
+
+/// What root does in a directory of another user's (`waxseal account` on the mailboxes of `server.run-as`) stays that user's.
+fn keep_owner(file: &File, path: &Path) {
+    let (Some(Ok(dir)), Ok(ours)) = (path.parent().map(fs::metadata), file.metadata()) else { return };
+    if dir.uid() != ours.uid() {
+        // Only root can; for whoever is not, the file stays their own.
+        let _ = std::os::unix::fs::fchown(file, Some(dir.uid()), Some(dir.gid()));
+    }
 }
 
 /// What tells whether a file or directory is still as it was.

@@ -11,6 +11,8 @@
 //! be pointed at the same directory, and back, with no UID changed), and `waxseal-modseq`, which is ours and can be
 //! rebuilt. Account-wide: `subscriptions`, `maildirsize` (the quota file of Maildir++).
 //!
+//! Dovecot reads it with `mail_location = maildir:ROOT/%d/%n`, where `ROOT` is what the store was opened with.
+//!
 //! Message bytes are given with CRLF line ends, whatever the file has.
 
 mod core;
