@@ -35,12 +35,11 @@ pub enum ServeError {
     System(#[from] std::io::Error),
 }
 
-/// Serves `loaded`, which was read from `path`, until SIGTERM or SIGINT.
+/// Serves `loaded`, which was read from `path`, until SIGTERM or SIGINT. `opened` is called once every port is open.
 ///
 /// # Errors
 /// What keeps it from beginning. Once it serves, nothing does.
-pub fn serve(loaded: Loaded, path: PathBuf) -> Result<(), ServeError> {
-    let logs = Logs::start(loaded.model.log);
+pub fn serve(loaded: Loaded, path: PathBuf, logs: Logs, opened: impl FnOnce()) -> Result<(), ServeError> {
     if loaded.model.log.format == Format::Json {
         // A log that programs read holds nothing else, not even warnings about the configuration.
         for line in loaded.report.lines() {
@@ -51,7 +50,9 @@ pub fn serve(loaded: Loaded, path: PathBuf) -> Result<(), ServeError> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let served = runtime.block_on(async {
         let signals = Signals::new()?;
-        App::start(loaded, path, logs)?.run(signals).await;
+        let app = App::start(loaded, path, logs)?;
+        opened();
+        app.run(signals).await;
         Ok(())
     });
     // A look-up in the system's resolver may still block a thread; nobody waits for its answer.

@@ -8,4 +8,5 @@ pub mod config;
 pub mod logs;
 pub mod ports;
 pub mod privileges;
+pub mod quickstart;
 pub mod wiring;

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::{fs, io};
 
 use nix::errno::Errno;
-use nix::unistd::{Gid, Uid, initgroups, setgid, setgroups, setuid};
+use nix::unistd::{Gid, Uid, User, initgroups, setgid, setgroups, setuid};
 
 use crate::config::RunAs;
 
@@ -46,6 +46,21 @@ pub fn hand_over(directory: &Path, run_as: &RunAs) -> io::Result<()> {
         give(&entry?.path())?;
     }
     give(directory)
+}
+
+/// Becomes, for good, whoever `path` belongs to, or else the nearest directory above it that is there: what is made there
+/// from now on is theirs from its first moment. Only root can, and needs to.
+///
+/// # Errors
+/// As [`drop_to`].
+pub fn become_owner(path: &Path) -> Result<(), PrivilegeError> {
+    let Some(found) = path.ancestors().find_map(|above| fs::metadata(above).ok()) else { return Ok(()) };
+    let uid = Uid::from_raw(found.uid());
+    if !Uid::effective().is_root() || uid.is_root() {
+        return Ok(());
+    }
+    let name = User::from_uid(uid).ok().flatten().map_or_else(|| uid.to_string(), |user| user.name);
+    drop_to(&RunAs { user: Some((name, uid)), group: Gid::from_raw(found.gid()) })
 }
 
 /// Becomes `run_as`, for good: groups first, then the group, then the user, for every thread of the process.

@@ -31,6 +31,8 @@ use waxseal_tls::Entry;
 
 use self::file::File;
 use self::reader::{Reading, Spot, Written};
+pub(crate) use names::refuse_hostname;
+pub(crate) use unreadable::read_bounded;
 
 /// Bytes a configuration file may have.
 const MAX_CONFIGURATION_BYTES: u64 = 1 << 20;
