@@ -43,6 +43,12 @@ impl Dovecot {
 
     #[track_caller]
     fn adm(&self, input: &str, arguments: &[&str]) -> String {
+        self.hand_over();
+        self.adm_now(input, arguments)
+    }
+
+    /// What we, being root, made is made Dovecot's user's.
+    fn hand_over(&self) {
         let home = self.config.parent().unwrap();
         let mut owner = Command::new("chown");
         assert!(
@@ -54,6 +60,11 @@ impl Dovecot {
                 .unwrap()
                 .success()
         );
+    }
+
+    #[track_caller]
+    fn adm_now(&self, input: &str, arguments: &[&str]) -> String {
+        let home = self.config.parent().unwrap();
         let mut child = Command::new("doveadm")
             .arg("-c")
             .arg(&self.config)
@@ -237,4 +248,68 @@ fn a_maildir_of_dovecots_is_opened_with_its_uids() {
     pop3.expect("UIDL", "+OK");
     let ids: Vec<String> = (0..3).map(|_| pop3.line()).collect();
     assert_eq!(ids, dovecot.unique_ids());
+}
+
+const TOGETHER: &str = "WAXSEAL_TEST_TOGETHER";
+const ROUNDS: u32 = 60;
+
+#[test]
+#[ignore = "started by the test below, as a process of Dovecot's user"]
+fn ours_alone() {
+    let Some(mail) = std::env::var_os(TOGETHER) else { return };
+    let store = Store::open(Path::new(&mail)).unwrap();
+    let mailbox = store.mailbox(&address("alice"), None).unwrap();
+    let mut inbox = mailbox.open(&FolderName::inbox(), Access::ReadWrite).unwrap();
+    let mut flags: Flags = [Flag::Seen].into_iter().collect();
+    flags.insert_keyword(Keyword::new("ours").unwrap());
+    for round in 0..ROUNDS {
+        let uid =
+            save(&mailbox, &FolderName::inbox(), &format!("Subject: ours {round}\r\n\r\n"), &Flags::new());
+        inbox.refresh().unwrap();
+        assert_eq!(inbox.set_flags(&[uid], FlagChange::Add, &flags, None).unwrap().done, [uid]);
+        assert!(inbox.read(uid).unwrap().starts_with(format!("Subject: ours {round}\r\n").as_bytes()));
+        if round % 3 == 0 {
+            let sent = FolderName::from_utf8("Sent").unwrap();
+            assert_eq!(inbox.move_to(&[uid], &sent).unwrap().pairs.len(), 1);
+        }
+    }
+}
+
+#[test]
+fn dovecot_and_we_work_on_one_folder_at_the_same_time() {
+    let dir = tempfile::tempdir().unwrap();
+    let mail = dir.path().join("mail");
+    let mailbox = Store::open(&mail).unwrap().mailbox(&address("alice"), None).unwrap();
+    save(&mailbox, &FolderName::inbox(), "Subject: first\r\n\r\n", &Flags::new());
+    let dovecot = Dovecot::new(dir.path(), &mail.join("waxseal.test/alice"));
+    dovecot.hand_over();
+    let mut ours_alone = Command::new("setpriv")
+        .args(["--reuid=nobody", "--regid=nogroup", "--clear-groups"])
+        .arg(std::env::current_exe().unwrap())
+        .args(["--ignored", "--exact", "ours_alone"])
+        .env(TOGETHER, &mail)
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut theirs = 0;
+    while ours_alone.try_wait().unwrap().is_none() || theirs < 20 {
+        dovecot.adm_now(&format!("Subject: theirs {theirs}\n\n"), &["save", "-m", "INBOX"]);
+        theirs += 1;
+        dovecot.adm_now("", &["flags", "add", "$Theirs", "mailbox", "INBOX", "keyword", "ours"]);
+        dovecot.adm_now("", &["move", "Trash", "mailbox", "INBOX", "subject", "theirs 3"]);
+    }
+    assert!(ours_alone.wait().unwrap().success());
+    let inbox = mailbox.open(&FolderName::inbox(), Access::ReadWrite).unwrap();
+    assert_eq!(dovecot.listed("INBOX"), ours(&inbox));
+    let count = |name: &str| {
+        let folder = mailbox.open(&FolderName::from_utf8(name).unwrap(), Access::ReadOnly).unwrap();
+        let texts: std::collections::BTreeSet<Vec<u8>> =
+            folder.messages().iter().map(|message| folder.read(message.uid).unwrap()).collect();
+        assert_eq!(texts.len(), folder.messages().len(), "something is there twice");
+        texts.len() as u32
+    };
+    assert_eq!(count("Sent"), ROUNDS / 3);
+    assert_eq!(count("INBOX") + count("Trash"), 1 + ROUNDS * 2 / 3 + theirs);
+    let log = std::fs::read_to_string(dir.path().join("log")).unwrap_or_default();
+    assert!(!log.contains("Error"), "{log}");
 }

@@ -22,9 +22,11 @@ use super::uidlist::{self, UidList};
 use super::watch::{Watch, Watches};
 use super::{Flags, Uid};
 
-/// Directories are trusted to be as they were only when they were still for this long before they were read: a file
-/// system's clock is coarse, and two changes may bear one time.
-const SETTLING: Duration = Duration::from_secs(1);
+/// Directories are trusted to be as they were only when they were still for this long before they were read: file systems
+/// take their times from a clock that ticks every few milliseconds, and two changes may bear one time.
+const SETTLING: Duration = Duration::from_millis(50);
+/// The same on file systems that know whole seconds only.
+const SETTLING_SECONDS: Duration = Duration::from_secs(2);
 
 /// One folder's shared state.
 #[derive(Debug)]
@@ -292,7 +294,10 @@ impl State {
             self.messages = messages;
             self.generation += 1;
         }
-        let calm = |stamp: &Stamp| stamp.modified.is_some_and(|then| then + SETTLING < scan.began);
+        let calm = |stamp: &Stamp| {
+            let settling = if stamp.is_in_seconds() { SETTLING_SECONDS } else { SETTLING };
+            stamp.modified.is_some_and(|then| then + settling < scan.began)
+        };
         self.seen = scan.stamps.iter().all(calm).then_some(scan.stamps);
         true
     }

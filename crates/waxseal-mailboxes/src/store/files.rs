@@ -150,4 +150,10 @@ impl Stamp {
             }),
         }
     }
+
+    /// Whether the time is a whole second, as it always is on some file systems.
+    pub(super) fn is_in_seconds(&self) -> bool {
+        let since = self.modified.and_then(|then| then.duration_since(SystemTime::UNIX_EPOCH).ok());
+        since.is_none_or(|since| since.subsec_nanos() == 0)
+    }
 }
