@@ -211,6 +211,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Session<S> {
         }
     }
 
+    /// Closes the open folder if it is `name` or below, as it is to go. INBOX never goes.
+    pub(super) fn leave(&mut self, name: &FolderName) {
+        let open = self.selected.as_ref().map(|selected| selected.folder.name());
+        if !name.is_inbox() && open.is_some_and(|open| open == name || open.is_below(name)) {
+            self.selected = None;
+            self.put("* OK [CLOSED] The folder is closed");
+        }
+    }
+
     pub(super) async fn close(&mut self) -> Answer {
         if !self.selected()?.read_only {
             self.on_folder(|folder| folder.expunge(None)).await??;

@@ -198,10 +198,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Session<S> {
             Command::Create(name) => self.create(mailbox, &name).await,
             Command::Delete(name) => {
                 let name = self.name(&name)?;
+                self.leave(&name);
                 self.on_mailbox(move || mailbox.delete(&name), "Folder deleted").await
             }
             Command::Rename { from, to } => {
                 let (from, to) = (self.name(&from)?, self.name(&to)?);
+                self.leave(&from);
                 self.on_mailbox(move || mailbox.rename(&from, &to), "Folder renamed").await
             }
             Command::Subscribe(name) => {
