@@ -140,3 +140,21 @@ async fn proxied(stream: &mut TcpStream, deadline: Instant) -> io::Result<Option
 fn canonical(address: SocketAddr) -> SocketAddr {
     SocketAddr::new(address.ip().to_canonical(), address.port())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::splice::Splice;
+
+    /// The size of what `function` returns, without calling it.
+    fn size_of_result<F: FnOnce(TcpStream, SocketAddr, Arc<Listener>, Arc<Shared>) -> R, R>(_: F) -> usize {
+        size_of::<R>()
+    }
+
+    #[test]
+    fn the_task_of_an_idle_session_is_small() {
+        // Beside it there are two sockets in the kernel and the library's TLS session.
+        let task = size_of_result(welcome) + size_of::<Splice>();
+        assert!(task <= 2048, "{task} bytes");
+    }
+}

@@ -70,14 +70,6 @@ impl fmt::Display for SessionId {
     }
 }
 
-/// A client and its service, ready to be joined.
-struct Established {
-    client: Leg,
-    service: Leg,
-    guard: Guard,
-    queues: Outputs,
-}
-
 /// Why a session ended before it reached a service.
 #[derive(Debug, thiserror::Error)]
 enum Early {
@@ -165,26 +157,20 @@ impl Session {
     /// Serves the connection to its end.
     pub(crate) async fn serve(self, stream: TcpStream, place: Place) {
         let mut drain = self.shared.drainer.drain();
-        // The way to the service is boxed: an idle session's task is to hold no more than the splice.
-        let established = Box::pin(self.establish(stream, &mut drain)).await;
-        match established {
-            Ok(established) => {
+        // The way to the service is boxed, as an idle session's task is to hold no more than the splice needs.
+        match Box::pin(self.establish(stream, &mut drain)).await {
+            Ok(mut splice) => {
                 self.shared.tally.sessions.add();
-                self.join(*established, &mut drain).await;
+                let idle = idle_limit(self.listener.protocol);
+                let report = splice.run(idle, &mut drain, |end| self.last_words(end)).await;
+                self.log_end(splice.client(), &report);
             }
             Err(early) => self.log_early(&early),
         }
         drop(place);
     }
 
-    async fn join(&self, established: Established, drain: &mut Drain) {
-        let Established { client, service, guard, queues } = established;
-        let mut splice = Splice::new(client, service, guard, queues);
-        let report = splice.run(idle_limit(self.listener.protocol), drain, |end| self.last_words(end)).await;
-        self.log_end(splice.client(), &report);
-    }
-
-    async fn establish(&self, stream: TcpStream, drain: &mut Drain) -> Result<Box<Established>, Early> {
+    async fn establish(&self, stream: TcpStream, drain: &mut Drain) -> Result<Box<Splice>, Early> {
         match &self.listener.security {
             Security::Clear => {
                 let socket = Socket::Tcp(stream);
@@ -458,7 +444,7 @@ impl Session {
         hello: Option<Vec<u8>>,
         greeting: Greeting,
         drain: &mut Drain,
-    ) -> Result<Box<Established>, Early> {
+    ) -> Result<Box<Splice>, Early> {
         if drain.phase() != Phase::Running {
             self.say(&mut client, self.farewell(Farewell::ShuttingDown)).await;
             return Err(Early::ShutDown);
@@ -500,7 +486,7 @@ impl Session {
             self.say(&mut client, queues.to_client).await;
             return Err(Early::FirstWords(cut));
         }
-        Ok(Box::new(Established { client, service, guard, queues }))
+        Ok(Box::new(Splice::new(client, service, guard, queues)))
     }
 
     fn injection(&self, bytes: usize) -> Early {

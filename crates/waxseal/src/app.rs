@@ -168,7 +168,15 @@ impl App {
             GRACE.as_secs()
         );
         self.report();
-        let second = async { while !matches!(signals.next().await, Told::Stop(_)) {} };
+        let second = async {
+            loop {
+                match signals.next().await {
+                    Told::Stop(_) => break,
+                    Told::ChildEnded => reap(),
+                    Told::Reload | Told::Report => {}
+                }
+            }
+        };
         tokio::select! {
             cut = self.server.drain(GRACE) => match cut {
                 0 => tracing::info!("stopped"),
@@ -265,12 +273,19 @@ fn bind_texts(errors: &[BindError]) -> Vec<String> {
         .map(|error| {
             let remedy = match error.source.kind() {
                 std::io::ErrorKind::AddrInUse => match ports::holder(error.address) {
+                    // On a reload: addresses that overlap cannot be open both, not even for a moment.
+                    Some(holder) if holder.is_this_process() => format!(
+                        "waxseal itself listens on {} as long as the old configuration is in force; restart it to change \
+                         from the one to the other",
+                        holder.address
+                    ),
                     Some(holder) => format!("it is held by {holder}; stop that, or choose another address"),
                     None => "another program holds it; stop that, or choose another address".to_owned(),
                 },
                 std::io::ErrorKind::PermissionDenied => {
-                    "ports below 1024 are root's: start waxseal as root and let it become somebody else (server.run-as), or \
-                     give it CAP_NET_BIND_SERVICE (AmbientCapabilities= in the unit)"
+                    "ports below 1024 are root's: start waxseal as root and let it become somebody else (server.run-as; what \
+                     a reload adds then takes a restart), or give it CAP_NET_BIND_SERVICE (AmbientCapabilities= in the \
+                     unit)"
                         .to_owned()
                 }
                 std::io::ErrorKind::AddrNotAvailable => "this machine has no such address".to_owned(),

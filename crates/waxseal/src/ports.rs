@@ -16,6 +16,13 @@ pub struct Holder {
     pub process: Option<(String, u32)>,
 }
 
+impl Holder {
+    /// Whether it is ourselves.
+    pub fn is_this_process(&self) -> bool {
+        self.process.as_ref().is_some_and(|(_, pid)| *pid == std::process::id())
+    }
+}
+
 impl fmt::Display for Holder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.process {
@@ -115,7 +122,7 @@ mod tests {
             let address = listener.local_addr().unwrap();
             let holder = holder(address).unwrap();
             assert_eq!(holder.address, address);
-            assert_eq!(holder.process.as_ref().unwrap().1, std::process::id());
+            assert!(holder.is_this_process());
             assert!(holder.to_string().contains(&format!("(pid {})", std::process::id())), "{holder}");
         }
     }

@@ -11,7 +11,7 @@ use waxseal_proto::Capabilities;
 use super::Unreachable;
 
 /// Age at which an answer is asked for again, at the next use.
-pub(super) const EXPIRY: Duration = Duration::from_secs(60);
+const EXPIRY: Duration = Duration::from_secs(60);
 /// How long a client waits for the answer to a question under way.
 const PATIENCE: Duration = Duration::from_secs(6);
 
@@ -39,7 +39,7 @@ impl Known {
     }
 
     /// What is known, once it is certain or patience has run out.
-    pub(super) async fn settled(&self) -> Result<(Arc<Capabilities>, Instant), Unreachable> {
+    pub(super) async fn settled(&self) -> Result<Arc<Capabilities>, Unreachable> {
         let mut health = self.health.subscribe();
         let certain = health.wait_for(|health| matches!(health, Health::Up { .. } | Health::Down { .. }));
         let last = match timeout(PATIENCE, certain).await {
@@ -47,11 +47,22 @@ impl Known {
             Ok(Err(_)) | Err(_) => self.health.borrow().clone(),
         };
         match last {
-            Health::Up { capabilities, learnt } => Ok((capabilities, learnt)),
+            Health::Up { capabilities, .. } => Ok(capabilities),
             Health::Doubtful => Err(Unreachable(Arc::from("it has failed a session and not answered since"))),
             Health::Down { why } => Err(Unreachable(why)),
             Health::Unknown => Err(Unreachable(Arc::from("it has not answered yet"))),
         }
+    }
+
+    /// Whether what is known has become old. Only one of those who ask is told so, lest each of them ask the service.
+    pub(super) fn is_due(&self) -> bool {
+        self.health.send_if_modified(|health| match health {
+            Health::Up { learnt, .. } if learnt.elapsed() >= EXPIRY => {
+                *learnt = Instant::now();
+                true
+            }
+            _ => false,
+        })
     }
 
     /// A session has failed: what was known is in doubt.

@@ -16,7 +16,7 @@ use waxseal_proto::{
 use waxseal_tls::{Begin, Connector, ConnectorError, Pool};
 
 use super::dial::{Dialled, Resolver, dial};
-use super::health::{EXPIRY, Health, Known};
+use super::health::{Health, Known};
 use super::{Caller, Opened, Promise, Service, ServiceError, Unreachable, diagnose};
 use crate::leg::Leg;
 use crate::settings::{Address, Forwarding, LegSecurity, Upstream};
@@ -361,8 +361,8 @@ impl Service for Relay {
 
     fn capabilities(&self) -> Promise<'_, Result<Arc<Capabilities>, Unreachable>> {
         Box::pin(async {
-            let (capabilities, learnt) = self.known.settled().await?;
-            if learnt.elapsed() >= EXPIRY {
+            let capabilities = self.known.settled().await?;
+            if self.known.is_due() {
                 self.ask.notify_one();
             }
             Ok(capabilities)
