@@ -118,7 +118,12 @@ pub fn waxseal(arguments: &[&str]) -> Finished {
     run(&program(), arguments)
 }
 
-fn program() -> String {
+/// The program itself: the one that WAXSEAL_BIN names, else the one built beside this test.
+///
+/// # Panics
+/// When it is not there.
+#[must_use]
+pub fn program() -> String {
     let path = std::env::var_os("WAXSEAL_BIN").map_or_else(beside_this_test, PathBuf::from);
     assert!(
         path.is_file(),

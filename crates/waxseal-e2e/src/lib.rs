@@ -32,7 +32,7 @@ mod wire;
 
 pub use command::{Finished, python, run, run_with_input};
 pub use daemon::Daemon;
-pub use door::{CERTIFICATE, Door, waxseal};
+pub use door::{CERTIFICATE, Door, program, waxseal};
 pub use dovecot::Dovecot;
 pub use fake::Fake;
 pub use ground::Ground;

@@ -6,12 +6,13 @@ use serde_json::Value;
 use waxseal_e2e::run;
 
 /// Which room may name which. `waxseal` may name all; this crate none.
-const ARROWS: [(&str, &[&str]); 5] = [
+const ARROWS: [(&str, &[&str]); 6] = [
     ("waxseal-proto", &[]),
     ("waxseal-storage", &[]),
     ("waxseal-tls", &["waxseal-proto"]),
     ("waxseal-acme", &["waxseal-storage", "waxseal-tls"]),
     ("waxseal-server", &["waxseal-proto", "waxseal-tls"]),
+    ("waxseal-mailboxes", &["waxseal-proto", "waxseal-tls", "waxseal-server"]),
 ];
 const PROGRAM: &str = "waxseal";
 const OUTSIDE: &str = "waxseal-e2e";

@@ -326,6 +326,7 @@ impl Splice {
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Event> {
+        let both_open = self.first_to_end.is_none();
         loop {
             let moved = match self.pump_up(cx).and_then(|up| Ok(up | self.pump_down(cx)?)) {
                 Ok(moved) => moved,
@@ -336,7 +337,8 @@ impl Splice {
             }
             if moved {
                 self.moved_at = Instant::now();
-                if self.note_first_end() {
+                self.note_first_end();
+                if both_open && self.first_to_end.is_some() {
                     return Poll::Ready(Event::HalfClosed);
                 }
                 continue;
@@ -414,10 +416,10 @@ impl Splice {
         }
     }
 
-    /// Remembers who ended first. Whether that is new.
-    fn note_first_end(&mut self) -> bool {
+    /// Remembers who ended first.
+    fn note_first_end(&mut self) {
         if self.first_to_end.is_some() {
-            return false;
+            return;
         }
         self.first_to_end = if self.up.state != WayState::Open {
             Some(if self.client.was_truncated() { SpliceEnd::ClientTruncated } else { SpliceEnd::Client })
@@ -426,7 +428,6 @@ impl Splice {
         } else {
             None
         };
-        self.first_to_end.is_some()
     }
 
     /// The last words, and an orderly close towards both.

@@ -15,7 +15,7 @@ use crate::obtained::{self, ObtainError, Obtained, Opened};
 use crate::ports;
 use crate::privileges::{self, PrivilegeError};
 use crate::records;
-use crate::wiring::{Rooms, WiringError};
+use crate::wiring::{Rooms, Wired, WiringError};
 
 /// How long sessions may go on once the process is told to stop.
 const GRACE: Duration = Duration::from_secs(30);
@@ -40,12 +40,11 @@ pub enum ServeError {
     System(#[from] std::io::Error),
 }
 
-/// Serves `loaded`, which was read from `path`, until SIGTERM or SIGINT.
+/// Serves `loaded`, which was read from `path`, until SIGTERM or SIGINT. `opened` is called once every port is open.
 ///
 /// # Errors
 /// What keeps it from beginning. Once it serves, nothing does.
-pub fn serve(loaded: Loaded, path: PathBuf) -> Result<(), ServeError> {
-    let logs = Logs::start(loaded.model.log);
+pub fn serve(loaded: Loaded, path: PathBuf, logs: Logs, opened: impl FnOnce()) -> Result<(), ServeError> {
     if loaded.model.log.format == Format::Json {
         // A log that programs read holds nothing else, not even warnings about the configuration.
         for line in loaded.report.lines() {
@@ -56,7 +55,9 @@ pub fn serve(loaded: Loaded, path: PathBuf) -> Result<(), ServeError> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let served = runtime.block_on(async {
         let signals = Signals::new()?;
-        App::start(loaded, path, logs).await?.run(signals).await;
+        let app = App::start(loaded, path, logs).await?;
+        opened();
+        app.run(signals).await;
         Ok(())
     });
     // A look-up in the system's resolver may still block a thread; nobody waits for its answer.
@@ -123,7 +124,7 @@ impl App {
         let mut rooms = Rooms::new(CertificateStore::new(set));
         let mut server = Server::new(rooms.pool.clone());
 
-        let (listeners, relays) = rooms.wire(&model)?.into_parts();
+        let Wired { listeners, behind } = rooms.wire(&model)?;
         let prepared = server.prepare(listeners).map_err(|errors| ServeError::Bind(bind_texts(&errors)))?;
         let socket = control::bind(&path, model.run_as.as_ref());
         if let Some(run_as) = &model.run_as {
@@ -134,7 +135,7 @@ impl App {
         let opened = Opened::open(&model, &identities).await?;
         publish(&rooms, &server, identities, &opened, &model.hostname);
         server.apply(prepared);
-        rooms.keep(relays);
+        rooms.keep(behind);
         let obtained = opened.start(&rooms.store, &model.hostname).await?;
         let reach = Reach::new(rooms.store.clone(), server.counts());
         reach.show(in_force(&model, &rooms, &obtained));
@@ -172,7 +173,7 @@ impl App {
             loop {
                 match signals.next().await {
                     Told::Stop(_) => break,
-                    Told::ChildEnded => reap(),
+                    Told::ChildEnded => waxseal_acme::bury_orphans(),
                     Told::Reload | Told::Report => {}
                 }
             }
@@ -206,7 +207,7 @@ impl App {
         if !report.is_empty() {
             tracing::warn!("the new configuration:\n{report}");
         }
-        let (listeners, relays) = self.rooms.wire(&model)?.into_parts();
+        let Wired { listeners, behind } = self.rooms.wire(&model)?;
         let prepared =
             self.server.prepare(listeners).map_err(|errors| ServeError::Bind(bind_texts(&errors)))?;
         let watcher = Watcher::start(model.certificates.clone(), &model.hostname, self.rooms.store.clone())?;
@@ -219,7 +220,7 @@ impl App {
         publish(&self.rooms, &self.server, identities, &opened, &model.hostname);
         self.obtained = opened.start(&self.rooms.store, &model.hostname).await?;
         self.server.apply(prepared);
-        self.rooms.keep(relays);
+        self.rooms.keep(behind);
         self.reach.show(in_force(&model, &self.rooms, &self.obtained));
         self.logs.change(model.log);
         if model.run_as != self.in_force.run_as {

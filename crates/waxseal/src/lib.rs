@@ -10,5 +10,6 @@ pub mod logs;
 pub mod obtained;
 pub mod ports;
 pub mod privileges;
+pub mod quickstart;
 pub mod records;
 pub mod wiring;

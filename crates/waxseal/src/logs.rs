@@ -10,6 +10,7 @@ use tracing_subscriber::{Registry, fmt, reload};
 use crate::config::{Format, Level, Log};
 
 /// The level can be changed by a reload; the form is chosen once.
+#[derive(Clone)]
 pub struct Logs {
     level: reload::Handle<LevelFilter, Registry>,
     format: Format,

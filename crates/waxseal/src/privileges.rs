@@ -1,9 +1,12 @@
 //! Giving up what only the start needs.
 
 use std::ffi::CString;
+use std::os::unix::fs::{MetadataExt as _, lchown};
+use std::path::Path;
+use std::{fs, io};
 
 use nix::errno::Errno;
-use nix::unistd::{Gid, Uid, initgroups, setgid, setgroups, setuid};
+use nix::unistd::{Gid, Uid, User, initgroups, setgid, setgroups, setuid};
 
 use crate::config::RunAs;
 
@@ -24,6 +27,40 @@ pub enum PrivilegeError {
     /// The old rights could be had back, which must not be.
     #[error("root's rights could be regained after becoming {0}; refusing to go on")]
     Regained(String),
+}
+
+/// Gives a directory that was just made, and what is in it, to whom we are about to become. What belongs to somebody
+/// else than root already is left to whoever gave it.
+///
+/// # Errors
+/// What the system refuses.
+pub fn hand_over(directory: &Path, run_as: &RunAs) -> io::Result<()> {
+    let Some((_, uid)) = &run_as.user else { return Ok(()) };
+    let give = |path: &Path| -> io::Result<()> {
+        if fs::symlink_metadata(path)?.uid() == 0 {
+            lchown(path, Some(uid.as_raw()), Some(run_as.group.as_raw()))?;
+        }
+        Ok(())
+    };
+    for entry in fs::read_dir(directory)? {
+        give(&entry?.path())?;
+    }
+    give(directory)
+}
+
+/// Becomes, for good, whoever `path` belongs to, or else the nearest directory above it that is there: what is made there
+/// from now on is theirs from its first moment. Only root can, and needs to.
+///
+/// # Errors
+/// As [`drop_to`].
+pub fn become_owner(path: &Path) -> Result<(), PrivilegeError> {
+    let Some(found) = path.ancestors().find_map(|above| fs::metadata(above).ok()) else { return Ok(()) };
+    let uid = Uid::from_raw(found.uid());
+    if !Uid::effective().is_root() || uid.is_root() {
+        return Ok(());
+    }
+    let name = User::from_uid(uid).ok().flatten().map_or_else(|| uid.to_string(), |user| user.name);
+    drop_to(&RunAs { user: Some((name, uid)), group: Gid::from_raw(found.gid()) })
 }
 
 /// Becomes `run_as`, for good: groups first, then the group, then the user, for every thread of the process.

@@ -43,7 +43,7 @@ pub struct ListenerRecord {
     /// How its clients are encrypted.
     pub security: String,
     /// Who is behind.
-    pub upstream: Option<String>,
+    pub upstream: String,
 }
 
 /// A service.
@@ -64,7 +64,7 @@ pub fn listeners(model: &Model) -> Vec<ListenerRecord> {
         protocol: listener.protocol.as_str().to_owned(),
         bind: listener.bind.iter().map(ToString::to_string).collect(),
         security: listener.security.as_str().to_owned(),
-        upstream: listener.upstream.as_deref().map(str::to_owned),
+        upstream: listener.behind.as_str().to_owned(),
     };
     model.listeners.iter().map(record).collect()
 }

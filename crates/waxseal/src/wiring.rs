@@ -3,12 +3,14 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use waxseal_mailboxes::{Mailboxes, MailboxesError, Site};
 use waxseal_proto::Protocol;
 use waxseal_server::service::{Nothing, Relay, RelayContext, Resolver, Service};
 use waxseal_server::{Listener, Security, Upstream};
 use waxseal_tls::{Acceptor, CertificateStore, ConnectorError, Policy, Pool, TicketKeys, Trust};
 
-use crate::config;
+use crate::config::Behind;
+use crate::{config, privileges};
 
 /// Buffers kept for the next byte in flight; more are made when needed and thrown away after.
 const POOLED_BUFFERS: usize = 256;
@@ -27,24 +29,33 @@ pub enum WiringError {
         /// What is wrong with its TLS.
         source: ConnectorError,
     },
-    /// A listener without its upstream, which resolving a configuration rules out.
-    #[error("listener.{listener}: there is no upstream {upstream:?}")]
-    NoUpstream {
-        /// The listener.
-        listener: Arc<str>,
-        /// The name it gives.
-        upstream: Arc<str>,
-    },
+    /// The mailboxes cannot be opened.
+    #[error("mailboxes: {0}")]
+    Mailboxes(#[from] MailboxesError),
+    /// The mailboxes cannot be given to the user of `server.run-as`.
+    #[error("mailboxes: cannot give the directory to the user of server.run-as: {0}")]
+    HandOver(std::io::Error),
+    /// A listener without a service, which resolving a configuration rules out.
+    #[error("listener.{0}: there is no service behind it")]
+    NothingBehind(Arc<str>),
 }
 
-/// What outlives a reload: buffers, certificates in force, ticket keys, and relays whose upstream has not changed.
+/// What outlives a reload: buffers, certificates in force, ticket keys, the mailboxes, and relays whose upstream has not
+/// changed.
 pub struct Rooms {
     /// Where buffers come from.
     pub pool: Arc<Pool>,
     /// The certificates in force.
     pub store: Arc<CertificateStore>,
     tickets: Arc<TicketKeys>,
+    behind: BehindAll,
+}
+
+/// The services of a model.
+#[derive(Default)]
+pub struct BehindAll {
     relays: Vec<Kept>,
+    mailboxes: Option<(config::Mailboxes, Arc<Site>)>,
 }
 
 /// A relay, and what it was made from.
@@ -56,17 +67,23 @@ struct Kept {
     resolver: Vec<SocketAddr>,
 }
 
-/// Listeners ready to be bound, and the relays they need.
+/// Listeners ready to be bound, and the services behind them.
 pub struct Wired {
     /// The listeners.
     pub listeners: Vec<Listener>,
-    relays: Vec<Kept>,
+    /// What to [`Rooms::keep`] once they are in force.
+    pub behind: BehindAll,
 }
 
 impl Rooms {
     /// Rooms around `store`.
     pub fn new(store: Arc<CertificateStore>) -> Self {
-        Self { pool: Pool::new(POOLED_BUFFERS), store, tickets: TicketKeys::new(), relays: Vec::new() }
+        Self {
+            pool: Pool::new(POOLED_BUFFERS),
+            store,
+            tickets: TicketKeys::new(),
+            behind: BehindAll::default(),
+        }
     }
 
     /// Everything `model` needs, made or taken over from before. Changes nothing that is in force.
@@ -79,16 +96,20 @@ impl Rooms {
             resolver: Resolver::new(&model.resolver).map_err(WiringError::Resolver)?,
             pool: Arc::clone(&self.pool),
         };
-        let mut wired = Wired { listeners: Vec::new(), relays: Vec::new() };
+        let mailboxes = model.mailboxes.as_ref().map(|mailboxes| self.site(mailboxes, model)).transpose()?;
+        let mut wired = Wired { listeners: Vec::new(), behind: BehindAll { relays: Vec::new(), mailboxes } };
         for listener in &model.listeners {
-            let service: Arc<dyn Service> = match &listener.upstream {
-                None => Arc::new(Nothing::new(Arc::clone(&self.pool))),
-                Some(name) => {
-                    let upstream = model.upstream(name).ok_or_else(|| WiringError::NoUpstream {
-                        listener: Arc::clone(&listener.name),
-                        upstream: Arc::clone(name),
-                    })?;
-                    self.relay(&mut wired.relays, model, &context, upstream, listener.protocol)?
+            let nothing = || WiringError::NothingBehind(Arc::clone(&listener.name));
+            let service: Arc<dyn Service> = match &listener.behind {
+                Behind::Nobody => Arc::new(Nothing::new(Arc::clone(&self.pool))),
+                Behind::Upstream(_) => {
+                    let upstream = model.upstream(&listener.behind).ok_or_else(nothing)?;
+                    self.relay(&mut wired.behind.relays, model, &context, upstream, listener.protocol)?
+                }
+                Behind::Mailboxes => {
+                    let (_, site) = wired.behind.mailboxes.as_ref().ok_or_else(nothing)?;
+                    let pool = Arc::clone(&self.pool);
+                    Arc::new(Mailboxes::new(Arc::clone(site), listener.protocol, pool).ok_or_else(nothing)?)
                 }
             };
             wired.listeners.push(self.listener(listener, &model.hostname, service));
@@ -96,14 +117,35 @@ impl Rooms {
         Ok(wired)
     }
 
-    /// Keeps the relays of what is now in force, and lets the others end with their last session.
-    pub fn keep(&mut self, relays: KeptRelays) {
-        self.relays = relays.0;
+    /// Keeps the services of what is now in force, and lets the others end with their last session.
+    pub fn keep(&mut self, behind: BehindAll) {
+        self.behind = behind;
+    }
+
+    /// The mailboxes, opened once.
+    fn site(
+        &self,
+        mailboxes: &config::Mailboxes,
+        model: &config::Model,
+    ) -> Result<(config::Mailboxes, Arc<Site>), WiringError> {
+        match &self.behind.mailboxes {
+            Some((kept, site)) if kept == mailboxes && *site.hostname == *model.hostname => {
+                Ok((kept.clone(), Arc::clone(site)))
+            }
+            _ => {
+                let site = Mailboxes::site(&model.hostname, &mailboxes.path, &mailboxes.domains)?;
+                // Made by root, and used by whom we become.
+                if let Some(run_as) = &model.run_as {
+                    privileges::hand_over(&mailboxes.path, run_as).map_err(WiringError::HandOver)?;
+                }
+                Ok((mailboxes.clone(), site))
+            }
+        }
     }
 
     /// The services in force, with the protocol that is spoken to each.
     pub fn services(&self) -> Vec<(Protocol, Arc<Relay>)> {
-        self.relays.iter().map(|kept| (kept.protocol, Arc::clone(&kept.relay))).collect()
+        self.behind.relays.iter().map(|kept| (kept.protocol, Arc::clone(&kept.relay))).collect()
     }
 
     fn relay(
@@ -121,7 +163,7 @@ impl Rooms {
                 && kept.hostname == model.hostname
                 && kept.resolver == model.resolver
         };
-        let kept = match made.iter().chain(&self.relays).find(same) {
+        let kept = match made.iter().chain(&self.behind.relays).find(same) {
             Some(kept) => kept.clone(),
             None => Kept {
                 relay: Relay::start(context.clone(), upstream.clone(), protocol)
@@ -171,16 +213,6 @@ impl Rooms {
             timeout: listener.timeout,
             service,
         }
-    }
-}
-
-/// The relays of a [`Wired`] model.
-pub struct KeptRelays(Vec<Kept>);
-
-impl Wired {
-    /// The listeners to bind, and the relays to keep once they are in force.
-    pub fn into_parts(self) -> (Vec<Listener>, KeptRelays) {
-        (self.listeners, KeptRelays(self.relays))
     }
 }
 

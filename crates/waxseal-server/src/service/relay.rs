@@ -30,6 +30,9 @@ const RETRY: [Duration; 3] = [Duration::from_secs(1), Duration::from_secs(2), Du
 /// Least time between two questions that failed sessions have caused.
 const BREATHER: Duration = Duration::from_millis(250);
 
+/// Our own address where there is none, as over a unix socket. Dovecot takes no port 0 in an introduction.
+const NOWHERE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 1);
+
 /// What all relays share.
 #[derive(Clone)]
 pub struct RelayContext {
@@ -138,10 +141,9 @@ impl Relay {
     /// Asks one address what the service can do for a client that uses TLS.
     pub(super) async fn ask(&self, way: &Way, forwarding: Forwarding) -> Result<Capabilities, ServiceError> {
         let manner = Manner { forwarding, encrypted: true };
-        let nowhere = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
         let introduce = (forwarding == Forwarding::Xclient).then(|| Client {
-            source: nowhere,
-            destination: nowhere,
+            source: NOWHERE,
+            destination: NOWHERE,
             helo: None,
             session: "waxseal-asks".to_owned(),
         });
@@ -421,8 +423,7 @@ fn hello_name(line: &[u8]) -> Option<String> {
 /// Who asks and whom, when it is ourselves. Where clients log in it is somebody far away (RFC 5737, RFC 3849): Dovecot holds
 /// a client on its own machine for secured, and offers it what no other client gets.
 fn asking(ends: Option<(SocketAddr, SocketAddr)>, protocol: Protocol) -> (SocketAddr, SocketAddr) {
-    let nowhere = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-    let (source, destination) = ends.unwrap_or((nowhere, nowhere));
+    let (source, destination) = ends.unwrap_or((NOWHERE, NOWHERE));
     let far = match destination {
         SocketAddr::V4(_) => IpAddr::from([192, 0, 2, 1]),
         SocketAddr::V6(_) => IpAddr::from([0x2001, 0xdb8, 0, 0, 0, 0, 0, 1]),

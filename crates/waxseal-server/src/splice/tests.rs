@@ -222,3 +222,13 @@ async fn a_client_that_resets_after_the_service_closed_does_not_count_as_lost() 
     drop(client);
     assert!(matches!(splice.await.unwrap().end, SpliceEnd::Service));
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_service_that_closes_its_ears_and_stays_is_left_after_a_minute() {
+    let Joined { mut client, service, splice, .. } = join(Protocol::Http, LONG);
+    SockRef::from(&service).shutdown(Shutdown::Read).unwrap();
+    client.write_all(b"too late").await.unwrap();
+    let begun = Instant::now();
+    assert!(matches!(splice.await.unwrap().end, SpliceEnd::Service));
+    assert_eq!(begun.elapsed().as_secs(), super::HALF_CLOSED.as_secs());
+}

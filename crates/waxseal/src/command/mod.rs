@@ -1,5 +1,6 @@
 //! What is typed: the commands and what they print. Data goes to standard output, talk to standard error.
 
+mod account;
 pub mod cert;
 pub mod check;
 mod pages;
@@ -7,14 +8,18 @@ mod running;
 pub mod show;
 mod table;
 
+use std::fmt::Display;
 use std::io::{self, IsTerminal as _, Write as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use clap::builder::PossibleValuesParser;
 use clap::{Args, CommandFactory as _, Parser, Subcommand};
 use clap_complete::Shell;
 
-use crate::config::{self, Format, Loaded, Machine, Report, Style};
+use crate::config::{self, Format, Level, Loaded, Machine, Report, Style};
+use crate::logs::Logs;
+use crate::quickstart::{QuickstartError, Started};
 
 /// A mail server's TLS, complete: one door for SMTP, IMAP, POP3, ManageSieve, LMTP and HTTP.
 #[derive(Debug, Parser)]
@@ -65,6 +70,21 @@ enum Command {
         #[command(subcommand)]
         what: Cert,
     },
+    /// Serve mail on this machine at once, with a directory, certificates and accounts made for it
+    Quickstart {
+        /// The directory; made if it is missing, used again if a quickstart made it
+        #[arg(long, value_name = "DIR", default_value = "waxseal-quickstart")]
+        dir: PathBuf,
+        /// Print one line of JSON instead of commands to paste
+        #[arg(long)]
+        json: bool,
+        /// The least that is logged
+        #[arg(long, value_name = "LEVEL", default_value = "warn", value_parser = level_words())]
+        log_level: String,
+    },
+    /// Make, list, change and remove the accounts of the built-in mailboxes
+    #[command(subcommand)]
+    Account(account::Account),
     /// Print a script that completes commands and options in a shell
     Completions {
         /// The shell
@@ -151,6 +171,8 @@ pub fn run() -> ExitCode {
             Cert::Show { name, json } => cert::show(&file.config, &name, json),
             Cert::Renew { name, force, json } => cert::renew(&file.config, &name, force, json),
         },
+        Command::Quickstart { dir, json, log_level } => ended(quickstart(&dir, json, &log_level)),
+        Command::Account(command) => command.run(),
         Command::Completions { shell } => {
             print(&pages::completions(&mut Cli::command(), shell));
             ExitCode::SUCCESS
@@ -163,7 +185,22 @@ fn serve(loaded: Loaded, path: PathBuf) -> ExitCode {
     if loaded.model.log.format == Format::Text {
         tell(&loaded.report);
     }
-    match crate::app::serve(loaded, path) {
+    let logs = Logs::start(loaded.model.log);
+    ended(crate::app::serve(loaded, path, logs, || ()))
+}
+
+fn quickstart(dir: &Path, as_json: bool, level: &str) -> Result<(), QuickstartError> {
+    let started = Started::in_directory(dir)?;
+    started.serve(level, |screen| print(&if as_json { screen.json() } else { screen.text() }))
+}
+
+fn level_words() -> PossibleValuesParser {
+    PossibleValuesParser::new(Level::ALL.map(|(word, _)| word))
+}
+
+/// The exit status, and what went wrong.
+fn ended(result: Result<(), impl Display>) -> ExitCode {
+    match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             say(&format!("error: {error}\n"));

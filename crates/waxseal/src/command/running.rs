@@ -33,7 +33,7 @@ fn text(status: &Status) -> String {
             listener.protocol.as_str().into(),
             listener.bind.clone().into(),
             listener.security.as_str().into(),
-            listener.upstream.clone().into(),
+            listener.upstream.as_str().into(),
         ]
     });
     let header = &["listener", "protocol", "bind", "security", "upstream"];

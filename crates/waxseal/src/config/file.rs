@@ -16,6 +16,7 @@ table! {
         upstream: Named<Upstream>,
         certificate: Named<Certificate>,
         acme: Named<Acme>,
+        mailboxes: Mailboxes,
         log: Log,
     }
 }
@@ -115,6 +116,14 @@ table! {
 }
 
 table! {
+    /// `mailboxes.*`
+    Mailboxes {
+        path: Word,
+        domains: Words,
+    }
+}
+
+table! {
     /// `certificate.ID.*`
     Certificate {
         cert: PemSource,
@@ -176,10 +185,7 @@ table! {
 }
 
 /// Tables that are part of the configuration and not of this version, each with what to do instead.
-pub(crate) const LATER: [(&str, &str); 2] = [
-    ("mailboxes", "give every listener an `upstream`: the mail server behind it"),
-    (
-        "admin",
-        "the log tells about the running server, `waxseal check` and `waxseal show` about a configuration",
-    ),
-];
+pub(crate) const LATER: [(&str, &str); 1] = [(
+    "admin",
+    "the log tells about the running server, `waxseal check` and `waxseal show` about a configuration",
+)];

@@ -20,7 +20,8 @@ mod words;
 use std::path::Path;
 
 pub use model::{
-    Acme, Format, Level, Listener, Log, Model, Places, RunAs, Section, Security, Trust, Upstream, UpstreamTls,
+    Acme, Behind, Format, Level, Listener, Log, Mailboxes, Model, Places, RunAs, Section, Security, Trust,
+    Upstream, UpstreamTls,
 };
 pub use nearest::{InForce, Origin};
 pub use problem::{Problem, ProblemRecord, Problems, Report, Severity, Style};
@@ -30,6 +31,8 @@ use waxseal_tls::Entry;
 
 use self::file::File;
 use self::reader::{Reading, Spot, Written};
+pub(crate) use names::refuse_hostname;
+pub(crate) use unreadable::read_bounded;
 
 /// Bytes a configuration file may have.
 const MAX_CONFIGURATION_BYTES: u64 = 1 << 20;

@@ -27,6 +27,8 @@ pub struct Model {
     pub listeners: Vec<Listener>,
     /// The mail servers behind, in the order of the file.
     pub upstreams: Vec<Upstream>,
+    /// The mailboxes of our own, if there are any.
+    pub mailboxes: Option<Mailboxes>,
     /// Who we are, in the order of the file.
     pub certificates: Vec<CertificateSpec>,
     /// How certificates are come by, in the order of the file.
@@ -38,9 +40,12 @@ pub struct Model {
 }
 
 impl Model {
-    /// The service a listener hands its sessions to.
-    pub fn upstream(&self, name: &str) -> Option<&Upstream> {
-        self.upstreams.iter().find(|upstream| &*upstream.name == name)
+    /// The upstream a listener hands its sessions to, if it is one.
+    pub fn upstream(&self, behind: &Behind) -> Option<&Upstream> {
+        match behind {
+            Behind::Upstream(name) => self.upstreams.iter().find(|upstream| upstream.name == *name),
+            Behind::Mailboxes | Behind::Nobody => None,
+        }
     }
 }
 
@@ -71,6 +76,37 @@ pub struct RunAs {
     pub group: Gid,
 }
 
+/// The mailboxes of our own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mailboxes {
+    /// The directory they are kept in.
+    pub path: PathBuf,
+    /// Whose mail they take, in lower case. Never empty.
+    pub domains: Vec<String>,
+}
+
+/// Who serves the sessions of a listener.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Behind {
+    /// The upstream of that name; [`Model::upstream`] has it.
+    Upstream(Arc<str>),
+    /// The mailboxes of our own.
+    Mailboxes,
+    /// Nobody: an `http` listener that is there to answer challenges alone.
+    Nobody,
+}
+
+impl Behind {
+    /// The word for it in a table.
+    pub fn as_str(&self) -> &str {
+        match self {
+            Self::Upstream(name) => name,
+            Self::Mailboxes => "(mailboxes)",
+            Self::Nobody => "-",
+        }
+    }
+}
+
 /// One listener.
 #[derive(Clone, Debug)]
 pub struct Listener {
@@ -92,9 +128,8 @@ pub struct Listener {
     pub security: Security,
     /// How long a handshake may take, and on listeners that require TLS the time from greeting to STARTTLS.
     pub timeout: Duration,
-    /// The name of the upstream behind; [`Model::upstream`] has it. `None` on `http` listeners that are there to answer
-    /// challenges alone.
-    pub upstream: Option<Arc<str>>,
+    /// Who serves its sessions.
+    pub behind: Behind,
     /// Every setting with where it comes from.
     pub settings: Vec<InForce>,
     /// Where it stands in the file, for messages that come up later.
@@ -108,8 +143,6 @@ pub struct Places {
     pub header: Span,
     /// Its addresses, as many as `bind` has.
     pub bind: Vec<Span>,
-    /// The name of its upstream; its header where it has none.
-    pub upstream: Span,
 }
 
 /// How the clients of a listener are encrypted.

@@ -26,6 +26,8 @@ pub enum Origin {
     Certificate,
     /// In `acme.ID`.
     Acme,
+    /// In `mailboxes`.
+    Mailboxes,
     /// In `log`.
     Log,
     /// Nowhere.
@@ -41,6 +43,7 @@ impl Origin {
             Self::Upstream => "upstream",
             Self::Certificate => "certificate",
             Self::Acme => "acme",
+            Self::Mailboxes => "mailboxes",
             Self::Log => "log",
             Self::BuiltIn => "built-in",
         }

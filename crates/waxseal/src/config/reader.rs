@@ -72,7 +72,7 @@ impl<'r> Reading<'r> {
 
     /// The directory that relative paths start from.
     pub(crate) fn directory(&self) -> &'r Path {
-        self.source.path().parent().unwrap_or_else(|| Path::new(""))
+        self.source.directory()
     }
 
     /// The name of the key that is being read, from the file's root.

@@ -27,6 +27,11 @@ impl Source {
         &self.path
     }
 
+    /// The directory that relative paths in it start from.
+    pub(crate) fn directory(&self) -> &Path {
+        self.path.parent().unwrap_or_else(|| Path::new(""))
+    }
+
     /// The whole text. It may hold private keys: for parsing, not for printing.
     pub(crate) fn text(&self) -> &str {
         &self.text

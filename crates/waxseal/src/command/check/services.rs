@@ -7,7 +7,7 @@ use waxseal_server::service::{Finding, RelayContext, Resolver, Severity, diagnos
 use waxseal_tls::Pool;
 
 use crate::command::say;
-use crate::config::{Loaded, Model, Upstream};
+use crate::config::{Behind, Loaded, Model, Upstream};
 use crate::wiring::upstream_of;
 
 /// What was found about one upstream as one protocol sees it.
@@ -63,7 +63,8 @@ fn spoken(model: &Model) -> impl Iterator<Item = (usize, &Upstream, Protocol)> {
     model.upstreams.iter().enumerate().flat_map(move |(index, upstream)| {
         Protocol::ALL.into_iter().filter_map(move |protocol| {
             let spoken = |listener: &crate::config::Listener| {
-                listener.upstream.as_ref() == Some(&upstream.name) && listener.protocol == protocol
+                listener.behind == Behind::Upstream(Arc::clone(&upstream.name))
+                    && listener.protocol == protocol
             };
             model.listeners.iter().any(spoken).then_some((index, upstream, protocol))
         })

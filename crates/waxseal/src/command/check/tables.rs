@@ -20,13 +20,13 @@ pub(super) fn all(loaded: &Loaded) -> String {
 /// Where clients knock and who is behind.
 pub(super) fn listeners(loaded: &Loaded) -> Table {
     let rows = loaded.model.listeners.iter().map(|listener| {
-        let upstream = listener.upstream.as_ref().and_then(|name| loaded.model.upstream(name));
+        let upstream = loaded.model.upstream(&listener.behind);
         vec![
             Value::from(&*listener.name),
             listener.protocol.as_str().into(),
             listener.bind.iter().map(ToString::to_string).collect(),
             listener.security.as_str().into(),
-            listener.upstream.as_deref().unwrap_or("-").into(),
+            Value::from(listener.behind.as_str()),
             upstream.map(|upstream| upstream.forwarding.as_str()).into(),
             upstream.map(|upstream| UpstreamTls::word(upstream.tls.mode)).into(),
         ]

@@ -10,7 +10,7 @@ use super::choice::choose;
 use super::level::{Level, Socket, parts};
 use super::tls;
 use crate::config::file;
-use crate::config::model::{self, Upstream};
+use crate::config::model::{self, Behind, Upstream};
 use crate::config::nearest::{Ledger, Origin};
 use crate::config::problem::Problems;
 use crate::config::reader::{Incomplete as _, Located};
@@ -36,8 +36,8 @@ const STRANGERS: [(&str, &str); 7] = [
 pub(super) struct Draft {
     pub(super) name: String,
     pub(super) binds: Vec<Bind>,
-    /// The upstream it uses, if there is one of that name.
-    pub(super) upstream: Option<String>,
+    /// Who is behind it, if there is such a service.
+    pub(super) behind: Option<Behind>,
     pub(super) listener: Option<model::Listener>,
 }
 
@@ -46,8 +46,16 @@ pub(super) struct Surroundings<'s> {
     pub(super) source: &'s Source,
     pub(super) server: &'s Level,
     pub(super) upstreams: &'s [(String, Option<Upstream>)],
+    pub(super) own: Own,
     /// Whether there are challenges that `http` listeners answer, so that they need no service.
     pub(super) challenges: bool,
+}
+
+/// Whether there are mailboxes of our own, which serve listeners that name no upstream.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Own {
+    Mailboxes,
+    Nothing,
 }
 
 /// Decides every setting of one listener.
@@ -69,15 +77,15 @@ pub(super) fn listener(
     // An `http` listener may be there to answer challenges alone.
     let is_http = protocol.as_ref().is_some_and(|protocol| protocol.value == Protocol::Http);
     let alone = around.challenges && is_http && table.upstream.is_none() && !table.refused("upstream");
-    let upstream = if alone { None } else { service(name, table, around.upstreams, problems) };
-    let shown = upstream.map(|upstream| upstream.with(upstream.value.as_str().to_owned()));
-    ledger.only("upstream", (Origin::Listener, &shown), String::new());
+    let behind = if alone { Some(Behind::Nobody) } else { service(name, table, around, problems) };
+    let shown = table.upstream.as_ref().map(|word| word.with(Some(word.value.as_str().to_owned())));
+    ledger.only("upstream", (Origin::Listener, &shown), None);
     let listener = protocol.and_then(|protocol| {
-        if upstream.is_none() && !alone {
-            return None;
-        }
-        if let Some(upstream) = upstream {
-            suits(protocol.value, upstream, around.upstreams, problems);
+        let behind = behind.clone()?;
+        match &table.upstream {
+            Some(upstream) => suits(protocol.value, upstream, around.upstreams, problems),
+            None if alone => {}
+            None => spoken_by_mailboxes(name, &protocol, problems),
         }
         let header = name.span.clone();
         let places =
@@ -103,17 +111,15 @@ pub(super) fn listener(
                 .value,
             security: security?,
             timeout,
-            upstream: upstream.map(|upstream| Arc::from(upstream.value.as_str())),
+            behind,
             settings: ledger.close(),
             places: model::Places {
                 header: name.span.clone(),
                 bind: binds.iter().map(|bind| bind.span.clone()).collect(),
-                upstream: upstream.map_or(&name.span, |upstream| &upstream.span).clone(),
             },
         })
     });
-    let upstream = upstream.map(|upstream| upstream.value.as_str().to_owned());
-    Draft { name: name.value.clone(), binds, upstream, listener }
+    Draft { name: name.value.clone(), binds, behind, listener }
 }
 
 fn protocol(
@@ -144,22 +150,27 @@ fn binds(name: &Located<String>, table: &file::Listener, problems: &mut Problems
     }
 }
 
-/// The name of the service behind, if there is one of that name.
-fn service<'f>(
+/// The service behind: the upstream that is named, else the mailboxes.
+fn service(
     name: &Located<String>,
-    table: &'f file::Listener,
-    upstreams: &[(String, Option<Upstream>)],
+    table: &file::Listener,
+    around: &Surroundings<'_>,
     problems: &mut Problems,
-) -> Option<&'f Located<Word>> {
+) -> Option<Behind> {
+    let upstreams = around.upstreams;
     let names = || upstreams.iter().map(|(name, _)| name.as_str());
     let Some(word) = &table.upstream else {
         if table.refused("upstream") {
             return None;
         }
+        if around.own == Own::Mailboxes {
+            return Some(Behind::Mailboxes);
+        }
         let title = format!("listener `{}` has no `upstream`: no service is behind it", name.value);
         let problem = problems.error(name.span.clone(), title);
         problem.help(match upstreams {
-            [] => "add [upstream.NAME] with the address of a mail server".to_owned(),
+            [] => "add [upstream.NAME] with the address of a mail server, or [mailboxes] for waxseal's own"
+                .to_owned(),
             _ => one_of(names()),
         });
         return None;
@@ -172,7 +183,18 @@ fn service<'f>(
         });
         return None;
     }
-    Some(word)
+    Some(Behind::Upstream(word.value.as_str().into()))
+}
+
+/// The mailboxes speak what a small mail server needs, and neither ManageSieve nor HTTP.
+fn spoken_by_mailboxes(name: &Located<String>, protocol: &Located<Protocol>, problems: &mut Problems) {
+    if matches!(protocol.value, Protocol::ManageSieve | Protocol::Http) {
+        let title = format!(
+            "listener `{}` has no `upstream`, and the mailboxes do not speak {}",
+            name.value, protocol.value
+        );
+        problems.error(protocol.span.clone(), title).help("name an upstream that does");
+    }
 }
 
 /// Whether the service's leg makes sense in the listener's protocol.

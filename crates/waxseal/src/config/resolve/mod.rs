@@ -8,6 +8,7 @@ mod conventions;
 mod leg;
 mod level;
 mod listener;
+mod mailboxes;
 mod number;
 mod pem;
 mod server;
@@ -18,10 +19,10 @@ use waxseal_tls::Entry;
 
 use self::certificate::Certificate;
 use self::level::{Level, parts};
-use self::listener::{Draft, Surroundings};
+use self::listener::{Draft, Own, Surroundings};
 use super::Machine;
 use super::file::{self, File};
-use super::model::{Listener, Model, Section, Upstream};
+use super::model::{Behind, Listener, Model, Section, Upstream};
 use super::problem::Problems;
 use super::reader::{Incomplete as _, Named};
 use super::source::Source;
@@ -44,7 +45,13 @@ pub(super) fn resolve(
     let (log, log_settings) = server::log(file.log.as_ref().map(|log| &log.value), source, problems);
     let mut settings = vec![once.settings, log_settings];
     let upstreams = upstreams(&written, source, &mut settings, problems);
-    let listeners = listeners(&written, &upstreams, source, problems);
+    let mailboxes = file.mailboxes.as_ref().and_then(|table| {
+        let (mailboxes, section) = mailboxes::mailboxes(table, source, problems);
+        settings.push(section);
+        mailboxes
+    });
+    let own = if file.mailboxes.is_some() { Own::Mailboxes } else { Own::Nothing };
+    let listeners = listeners(&written, &upstreams, own, source, problems);
     let acme = acme::acme(&written.acme, &listeners, source, &mut settings, problems);
     let certificates = certificates(&written, once.hostname.as_deref(), source, &mut settings, problems);
     served(&listeners, &written, &certificates, problems);
@@ -56,6 +63,7 @@ pub(super) fn resolve(
         resolver: once.resolver,
         listeners,
         upstreams: upstreams.into_iter().filter_map(|(_, upstream)| upstream).collect(),
+        mailboxes,
         certificates,
         acme,
         log,
@@ -99,12 +107,13 @@ fn upstreams(
 fn listeners(
     written: &Written,
     upstreams: &[(String, Option<Upstream>)],
+    own: Own,
     source: &Source,
     problems: &mut Problems,
 ) -> Vec<Listener> {
     let server = &written.server;
     let level = Level::check(&parts!(server), problems);
-    let around = Surroundings { source, server: &level, upstreams, challenges: written.has_acme() };
+    let around = Surroundings { source, server: &level, upstreams, own, challenges: written.has_acme() };
     let empty = Named::default();
     let tables = server.listener.as_ref().map_or(&empty, |listeners| &listeners.value);
     let drafts: Vec<Draft> = tables
@@ -121,7 +130,7 @@ fn listeners(
     let binds = drafts.iter().flat_map(|draft| draft.binds.iter().map(|bind| (draft.name.as_str(), bind)));
     bind::conflicts(binds, problems);
     // A listener that means an upstream and misses it would have it told of twice.
-    if !refused && drafts.iter().all(|draft| draft.upstream.is_some() || draft.listener.is_some()) {
+    if !refused && drafts.iter().all(|draft| draft.behind.is_some()) {
         unused(&written.upstreams, &drafts, problems);
     }
     drafts.into_iter().filter_map(|draft| draft.listener).collect()
@@ -129,7 +138,10 @@ fn listeners(
 
 fn unused(written: &Named<file::Upstream>, drafts: &[Draft], problems: &mut Problems) {
     for (name, _) in &written.tables {
-        if drafts.iter().all(|draft| draft.upstream.as_ref() != Some(&name.value)) {
+        if drafts
+            .iter()
+            .all(|draft| !matches!(&draft.behind, Some(Behind::Upstream(used)) if **used == *name.value))
+        {
             problems.warning(name.span.clone(), format!("no listener uses upstream `{}`", name.value));
         }
     }

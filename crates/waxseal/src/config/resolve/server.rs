@@ -54,7 +54,7 @@ pub(super) fn once(
 }
 
 /// A word as it is shown.
-fn words(written: &Option<Located<Word>>) -> Option<Located<Option<String>>> {
+pub(super) fn words(written: &Option<Located<Word>>) -> Option<Located<Option<String>>> {
     written.as_ref().map(|word| word.with(Some(word.value.as_str().to_owned())))
 }
 
