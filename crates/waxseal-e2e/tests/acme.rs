@@ -53,7 +53,10 @@ fn shown_for(name: &str, client: SClient, pebble: &Pebble) -> (String, bool) {
     let seen = client.args(&["-CAfile", pebble.roots(), "-servername", name, "-verify_hostname", name]).run();
     let from = seen.text.find("-----BEGIN CERTIFICATE").unwrap_or_default();
     let to = seen.text.find("-----END CERTIFICATE").unwrap_or_default();
-    (seen.text.get(from..to).unwrap_or_default().to_owned(), seen.verified)
+    // What openssl says of the chain on its other stream may come in between.
+    let lines = seen.text.get(from..to).unwrap_or_default().lines();
+    let lines = lines.filter(|line| !line.starts_with("verify ") && !line.starts_with("depth="));
+    (lines.collect(), seen.verified)
 }
 
 fn shown(client: SClient, pebble: &Pebble) -> (String, bool) {
