@@ -12,11 +12,12 @@ use std::time::Duration;
 
 use tokio::sync::{Notify, Semaphore};
 use tokio::task::JoinHandle;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 use waxseal_storage::{Durability, Key, Storage, StorageError, Watch, keys};
 
 use crate::clock::Clock;
 use crate::issuer::{Issuer, Progress};
+use crate::plan::Action;
 use crate::target::Target;
 use job::Job;
 pub use job::{Outcome, Urgency};
@@ -27,8 +28,12 @@ pub use state::{HeldStatus, Status};
 const NAP: Duration = Duration::from_secs(5 * 60);
 /// Shortest time between two looks.
 const PAUSE: Duration = Duration::from_millis(200);
-/// Orders in flight at a time.
-const MAX_IN_FLIGHT: usize = 8;
+/// Orders in flight at a time. Many, as one may wait for half an hour for a record to be seen.
+const MAX_IN_FLIGHT: usize = 32;
+/// Orders begun at once when many are due, and the time after which one more may be: Let's Encrypt takes 300 from an
+/// account within three hours.
+const BURST: u32 = 100;
+const ONE_MORE: Duration = Duration::from_secs(60);
 
 /// Keeps certificates renewed as long as it lives. An order in flight when it is dropped is brought to its end.
 #[derive(Debug)]
@@ -174,8 +179,8 @@ impl Shared {
         siblings.iter().filter_map(|other| states.get(*other)).map(|state| state.attempts.clone()).collect()
     }
 
-    /// What is due now, and when to look again.
-    fn due(&self) -> (Vec<usize>, Duration) {
+    /// What is due now and whether it is an order, and when to look again.
+    fn due(&self) -> (Vec<(usize, bool)>, Duration) {
         let now = self.clock.now();
         let states = self.states();
         let mut due = Vec::new();
@@ -185,11 +190,11 @@ impl Shared {
                 continue;
             }
             let siblings = self.histories(&states, index);
-            let at = state.next(target, &siblings.iter().collect::<Vec<_>>(), now).at;
-            if at <= now {
-                due.push(index);
+            let next = state.next(target, &siblings.iter().collect::<Vec<_>>(), now);
+            if next.at <= now {
+                due.push((index, matches!(next.action, Action::Order { .. })));
             } else {
-                soonest = soonest.min(at);
+                soonest = soonest.min(next.at);
             }
         }
         let nap = Duration::from_secs(u64::try_from(soonest.saturating_sub(now)).unwrap_or(0));
@@ -216,12 +221,47 @@ impl Shared {
     }
 }
 
+/// How many orders may still be begun: so many at once, and one more each time some time has passed.
+struct Pace {
+    left: u32,
+    counted: Instant,
+}
+
+impl Pace {
+    fn new() -> Self {
+        Self { left: BURST, counted: Instant::now() }
+    }
+
+    fn allows(&mut self) -> bool {
+        while self.left < BURST && self.counted.elapsed() >= ONE_MORE {
+            self.left += 1;
+            self.counted += ONE_MORE;
+        }
+        if self.left == BURST {
+            self.counted = Instant::now();
+        }
+        self.left > 0
+    }
+
+    fn take(&mut self) {
+        self.left = self.left.saturating_sub(1);
+    }
+}
+
 async fn schedule(shared: Arc<Shared>, (mut certificates, mut attempts): (Watch, Watch)) {
+    let mut pace = Pace::new();
     loop {
-        let (due, nap) = shared.due();
-        for index in due {
+        let (due, mut nap) = shared.due();
+        for (index, is_order) in due {
+            if is_order && !pace.allows() {
+                nap = nap.min(ONE_MORE);
+                continue;
+            }
             let Ok(place) = Arc::clone(&shared.places).try_acquire_owned() else { break };
             let Some(job) = Job::begin(&shared, index) else { continue };
+            if is_order {
+                pace.take();
+            }
             tokio::spawn(async move {
                 job.run(Urgency::WhenDue, &Progress::unseen()).await;
                 drop(place);

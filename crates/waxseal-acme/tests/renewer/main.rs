@@ -89,6 +89,21 @@ async fn one_order_that_hangs_stops_none_of_the_others() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn many_that_are_due_at_once_keep_clear_of_the_limit_of_an_account() {
+    let (clock, storage) = (clock(), memory());
+    let ca = FakeCa::new(&clock, 90);
+    let all = (0..350).map(|n| settings(&format!("a{n}"), &[&format!("mail{n}.example.org")])).collect();
+    let _renewer = start(&storage, &wanted(all), &ca, &clock).await;
+    pass(3600).await;
+    assert!((155..=165).contains(&ca.count()), "a hundred, and one a minute: {}", ca.count());
+    pass(4 * 3600).await;
+    assert_eq!(ca.count(), 350);
+    let times: Vec<i64> = ca.orders.lock().expect("whole").iter().map(|(_, at)| at - T).collect();
+    let three_hours = |from: &i64| times.iter().filter(|at| (*from..*from + 10_800).contains(at)).count();
+    assert!(times.iter().map(three_hours).max() < Some(300));
+}
+
+#[tokio::test(start_paused = true)]
 async fn two_processes_on_one_storage_place_one_order() {
     let (clock, storage) = (clock(), memory());
     let ca = FakeCa::new(&clock, 90);
