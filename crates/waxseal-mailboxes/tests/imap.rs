@@ -342,7 +342,7 @@ fn extended_search_returns_what_is_asked() {
     client.ok("EXPUNGE");
     let mut search = |keys: &str| {
         client
-            .ok(&format!("{keys} ").trim_end())
+            .ok(keys)
             .join("")
             .split_once(") ")
             .map_or(String::new(), |(_, rest)| rest.to_owned())

@@ -254,7 +254,7 @@ struct Size(u64);
 
 impl fmt::Display for Size {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let whole = UNITS.iter().rev().filter(|(_, factor)| *factor > 1 && self.0 % factor == 0);
+        let whole = UNITS.iter().filter(|(_, factor)| self.0.is_multiple_of(*factor));
         match whole.max_by_key(|(_, factor)| *factor) {
             Some((unit, factor)) => write!(f, "{}{unit}", self.0 / factor),
             None => write!(f, "{}B", self.0),

@@ -88,6 +88,9 @@ impl Directory {
         DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(at(path))?;
         // What is printed must hold in another shell too.
         let path = path.canonicalize().map_err(at(path))?;
+        if path.to_str().is_none() {
+            return Err(at(&path)(io::Error::other("its name is no text (UTF-8)")));
+        }
         let found = path.metadata().map_err(at(&path))?;
         if found.uid() != Uid::effective().as_raw() {
             return Err(DirectoryError::NotOurs(path));

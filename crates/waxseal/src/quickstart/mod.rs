@@ -30,8 +30,10 @@ use crate::logs::Logs;
 const DOMAIN: &str = "waxseal.test";
 /// The name that clients on this machine know it by.
 const HOST: &str = "localhost";
+/// The configuration's file.
+const CONFIGURATION: &str = "waxseal.toml";
 /// How often ports are chosen, as another program may take one between the look and the opening.
-const MAX_CHOICES: u32 = 3;
+const MAX_CHOICES: u32 = 10;
 
 /// Why there is no quickstart.
 #[derive(Debug, thiserror::Error)]
@@ -91,7 +93,7 @@ impl Started {
         loop {
             let ports = ports::choose()?;
             let file =
-                self.directory.write("waxseal.toml", configuration(&ports, level), Visibility::Public)?;
+                self.directory.write(CONFIGURATION, configuration(&ports, level), Visibility::Public)?;
             let loaded = config::load(&file, &Machine::this())
                 .map_err(|report| QuickstartError::Configuration(Box::new(report)))?;
             let logs: &Logs = logs.get_or_insert_with(|| Logs::start(loaded.model.log));

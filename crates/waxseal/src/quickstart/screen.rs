@@ -5,10 +5,10 @@ use std::path::Path;
 
 use serde::{Serialize, Serializer};
 
-use super::HOST;
 use super::directory::{Directory, Login};
 use super::message;
 use super::ports::Open;
+use super::{CONFIGURATION, DOMAIN, HOST};
 
 /// Everything that is told.
 #[derive(Debug)]
@@ -86,6 +86,10 @@ impl Screen<'_> {
              \x20 openssl s_client -brief -verify_return_error -verify_hostname {HOST} -CAfile {ca} \
              -connect {HOST}:{imaps} </dev/null\n\
              \n\
+             Make another account, while this runs:\n\
+             \n\
+             \x20 {program} account add carol@{DOMAIN} --config {configuration}\n\
+             \n\
              Thunderbird: Settings, Privacy & Security, Manage Certificates, Authorities: import {ca_path}\n\
              and trust it to identify websites. Then a new mail account, configured manually:\n\
              \n\
@@ -94,6 +98,8 @@ impl Screen<'_> {
              \x20 User name {alice} or {bob}, with the password above\n\
              \n",
             directory = self.directory.root().display(),
+            program = std::env::current_exe().map_or_else(|_| "waxseal".to_owned(), |path| quoted(&path)),
+            configuration = quoted(&self.directory.path(CONFIGURATION)),
             ca_path = self.directory.path("ca.pem").display(),
             alice = alice.address,
             alice_password = alice.password,

@@ -60,9 +60,9 @@ pub(in crate::imap) enum Key {
     ModSeq(u64),
     Sequence(SequenceSet),
     Uid(SequenceSet),
-    And(Vec<Key>),
-    Or(Box<(Key, Key)>),
-    Not(Box<Key>),
+    And(Vec<Self>),
+    Or(Box<(Self, Self)>),
+    Not(Box<Self>),
 }
 
 impl Key {
