@@ -23,8 +23,12 @@ const KEPT: [(&str, &[&str]); 5] = [
     ("rustls", &["waxseal-tls", "waxseal-acme"]),
     ("rustls-native-certs", &["waxseal-tls", "waxseal-acme"]),
     ("x509-parser", &["waxseal-tls"]),
-    ("toml", &[PROGRAM]),
-    ("tokio", &["waxseal-storage", "waxseal-tls", "waxseal-acme", "waxseal-server", PROGRAM]),
+    // The configuration's, and the file of accounts, which is the mailboxes' own.
+    ("toml", &["waxseal-mailboxes", PROGRAM]),
+    (
+        "tokio",
+        &["waxseal-storage", "waxseal-tls", "waxseal-acme", "waxseal-server", "waxseal-mailboxes", PROGRAM],
+    ),
 ];
 
 /// Each would be a second stack of its kind.

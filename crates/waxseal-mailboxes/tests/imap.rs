@@ -341,11 +341,7 @@ fn extended_search_returns_what_is_asked() {
     client.ok("STORE 1 +FLAGS (\\Deleted)");
     client.ok("EXPUNGE");
     let mut search = |keys: &str| {
-        client
-            .ok(keys)
-            .join("")
-            .split_once(") ")
-            .map_or(String::new(), |(_, rest)| rest.to_owned())
+        client.ok(keys).join("").split_once(") ").map_or(String::new(), |(_, rest)| rest.to_owned())
     };
     assert_eq!(search("SEARCH RETURN (MIN MAX COUNT ALL) UNSEEN"), "MIN 1 MAX 4 COUNT 3 ALL 1,3:4");
     assert_eq!(search("UID SEARCH RETURN () UNSEEN"), "UID ALL 2,4:5");

@@ -115,7 +115,9 @@ mod tests {
     use super::*;
 
     fn read_one(value: &str) -> Vec<String> {
-        let show = |part: Option<Vec<u8>>| part.map_or_else(|| "NIL".into(), |text| String::from_utf8(text).unwrap());
+        let show = |part: Option<Vec<u8>>| {
+            part.map_or_else(|| "NIL".into(), |text| String::from_utf8(text).unwrap())
+        };
         addresses([value.as_bytes()].into_iter())
             .into_iter()
             .map(|a| format!("{}|{}|{}|{}", show(a.name), show(a.route), show(a.mailbox), show(a.host)))
