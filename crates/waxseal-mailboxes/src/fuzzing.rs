@@ -3,6 +3,16 @@
 use crate::smtp::fuzzing as smtp;
 use crate::store::fuzzing as store;
 
+/// A command of IMAP without its tag, literals in place, as it is read and as APPEND is told from others.
+pub fn imap_command(input: &[u8]) {
+    crate::imap::fuzz_command(input);
+}
+
+/// A message, for all that IMAP tells of it.
+pub fn imap_message(input: &[u8]) {
+    crate::imap::fuzz_message(input);
+}
+
 /// A line of POP3.
 pub fn pop3_command(input: &[u8]) {
     crate::pop3::fuzz_command(input);

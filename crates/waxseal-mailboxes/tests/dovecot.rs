@@ -286,7 +286,7 @@ fn dovecot_and_we_work_on_one_folder_at_the_same_time() {
     let mut ours_alone = Command::new("setpriv")
         .args(["--reuid=nobody", "--regid=nogroup", "--clear-groups"])
         .arg(std::env::current_exe().unwrap())
-        .args(["--ignored", "--exact", "ours_alone"])
+        .args(["--ignored", "--exact", "ours_alone", "--nocapture"])
         .env(TOGETHER, &mail)
         .stdout(Stdio::null())
         .spawn()

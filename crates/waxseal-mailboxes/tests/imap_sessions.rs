@@ -91,6 +91,19 @@ fn an_idle_session_hears_of_everything_within_a_second() {
 }
 
 #[test]
+fn whoever_does_not_say_done_is_told() {
+    let house = House::new();
+    let (mut one, _) = two(&house, 1);
+    for line in ["NOOP\r\n", "DONE\n", &format!("{}\r\n", "x".repeat(10_000))] {
+        let tag = one.idle();
+        one.send(line);
+        let (_, tagged) = one.finish(&tag);
+        assert!(tagged.starts_with("BAD"), "{line:.20}: {tagged}");
+    }
+    one.ok("NOOP");
+}
+
+#[test]
 fn a_deleted_folder_ends_the_session_that_has_it_open() {
     let house = House::new();
     let (mut one, mut two) = two(&house, 0);

@@ -82,6 +82,49 @@ fn what_the_killed_left_behind_is_swept_away_after_a_day_and_a_half() {
 }
 
 #[test]
+fn what_another_program_renames_all_the_time_is_still_changed_moved_and_removed() {
+    let dir = tempfile::tempdir().unwrap();
+    let mailbox = mailbox(dir.path(), None);
+    let uids: Vec<u32> = (0..3).map(|n| save(&mailbox, "INBOX", &format!("{n}\r\n")).unwrap()).collect();
+    let cur = dir.path().join("waxseal.test/alice/cur");
+    let stop = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let stopped = stop.clone();
+    let other = std::thread::spawn(move || {
+        let mut renames = 0;
+        while !stopped.load(std::sync::atomic::Ordering::Acquire) {
+            for entry in std::fs::read_dir(&cur).unwrap().flatten() {
+                let name = entry.file_name().into_string().unwrap();
+                let (base, flags) = name.split_once(":2,").unwrap();
+                let flags = flags.strip_prefix('F').map_or_else(|| format!("F{flags}"), str::to_owned);
+                renames +=
+                    u32::from(std::fs::rename(entry.path(), cur.join(format!("{base}:2,{flags}"))).is_ok());
+            }
+            std::thread::sleep(Duration::from_micros(300));
+        }
+        renames
+    });
+    let mut inbox = mailbox.open(&FolderName::inbox(), Access::ReadWrite).unwrap();
+    let seen = [Flag::Seen].into_iter().collect();
+    for round in 0..300 {
+        let change = if round % 2 == 0 { FlagChange::Add } else { FlagChange::Remove };
+        assert_eq!(inbox.set_flags(&uids, change, &seen, None).unwrap().done, uids, "round {round}");
+        let changes = inbox.refresh().unwrap();
+        assert!(changes.arrived.is_empty() && changes.vanished.is_empty(), "round {round}: {changes:?}");
+        assert!(
+            inbox.messages().iter().all(|message| message.flags.contains(Flag::Seen) == (round % 2 == 0))
+        );
+        assert_eq!(inbox.read(uids[1]).unwrap(), b"1\r\n");
+    }
+    assert_eq!(inbox.copy_to(&uids, &name("Sent")).unwrap().pairs, [(1, 1), (2, 2), (3, 3)]);
+    assert_eq!(inbox.move_to(&uids[..1], &name("Sent")).unwrap().pairs, [(1, 4)]);
+    assert_eq!(inbox.remove_all(&uids).unwrap(), uids[1..]);
+    stop.store(true, std::sync::atomic::Ordering::Release);
+    assert!(other.join().unwrap() > 300);
+    inbox.refresh().unwrap();
+    assert_eq!((inbox.messages().len(), inbox.uid_next()), (0, 4), "nothing has come back");
+}
+
+#[test]
 fn renaming_the_inbox_moves_its_messages() {
     let dir = tempfile::tempdir().unwrap();
     let mailbox = mailbox(dir.path(), None);

@@ -227,6 +227,9 @@ fn run(actions: Vec<Action>) {
                 }
             }
             Action::Copy { who, folder, pick, to } => {
+                // The other looks first: this one may have to, as files are under new names, and then UIDs are given.
+                processes[1 - who].open[folder].refresh().unwrap();
+                models[folder].look();
                 let Some(uid) = pick_from(&processes, who, folder, pick) else { continue };
                 let copied = processes[who].open[folder].copy_to(&[uid], &names[to]);
                 match models[folder].messages.get(&uid).cloned() {
@@ -244,6 +247,9 @@ fn run(actions: Vec<Action>) {
                 }
             }
             Action::Move { who, folder, pick, to } => {
+                // The other looks first: this one may have to, as files are under new names, and then UIDs are given.
+                processes[1 - who].open[folder].refresh().unwrap();
+                models[folder].look();
                 let Some(uid) = pick_from(&processes, who, folder, pick) else { continue };
                 let moved = processes[who].open[folder].move_to(&[uid], &names[to]).unwrap();
                 let known = models[folder].messages.remove(&uid);

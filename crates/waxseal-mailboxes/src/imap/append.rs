@@ -8,7 +8,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::timeout;
 
 use super::reply::{Answer, Reply, Stop, try_create};
-use super::session::{Session, blocking};
+use super::session::{SILENCE, Session, blocking};
 use super::syntax::{AppendHead, SyntaxError};
 use super::wire::{Line, Literal};
 use crate::store::{Draft, FolderName, Mailbox, StoreError};
@@ -23,7 +23,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Session<S> {
         let (mailbox, folder, head, draft) = match self.before_message(head, &message).await {
             Ok(ready) => ready,
             Err(refusal) => {
-                self.wire.skip_after(Some(message)).await?;
+                self.skip(message).await?;
                 return Err(refusal);
             }
         };
@@ -35,7 +35,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Session<S> {
             Line::Whole(_) => {}
             // RFC 3502 (MULTIAPPEND) is not offered.
             Line::TooLong { end, .. } => {
-                self.wire.skip_after(Literal::at_end_of(&end)).await?;
+                if let Some(next) = Literal::at_end_of(&end) {
+                    self.skip(next).await?;
+                }
                 return Ok(Reply::bad("APPEND takes one message"));
             }
             Line::BareLineFeed => return Ok(Reply::bad("Lines end in CRLF")),
@@ -44,6 +46,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Session<S> {
         let save = move || mailbox.save(draft, &folder, &head.flags, head.date);
         let saved = blocking(save).await?.map_err(try_create)?;
         Ok(Reply::ok("Message saved").with_code(format!("APPENDUID {} {}", saved.uid_validity, saved.uid)))
+    }
+
+    /// Reads what is left of a command that is refused.
+    async fn skip(&mut self, literal: Literal) -> Result<(), Stop> {
+        Ok(timeout(SILENCE, self.wire.skip_after(Some(literal))).await.map_err(|_| SILENT)??)
     }
 
     /// Finds out all that can be known before the message is asked for.

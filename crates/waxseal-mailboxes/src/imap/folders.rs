@@ -45,7 +45,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Session<S> {
     }
 
     fn put_status(&mut self, name: &FolderName, status: &Status, items: &[StatusItem]) {
-        let name = self.name_sent(name);
+        let name = self.enabled.name_sent(name);
         let out = self.wire.out();
         out.extend_from_slice(b"* STATUS ");
         put_mailbox(&name, out);
@@ -79,17 +79,23 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Session<S> {
         self.enable_condstore_for(&list.return_status);
         let patterns: Vec<Pattern> =
             list.patterns.iter().map(|pattern| Pattern::new(&list.reference, pattern)).collect();
-        let entries = folders(mailbox.clone()).await?;
-        for entry in &entries {
-            let name = self.name_sent(&entry.name);
-            if !patterns.iter().any(|pattern| pattern.matches(&name)) {
-                continue;
-            }
-            let Some(below) = wanted(entry, &entries, list.select) else { continue };
-            let line = list_line(entry, &list, below, &name);
+        let (enabled, asked, status_items) = (self.enabled, mailbox.clone(), list.return_status.clone());
+        let find = move || {
+            let entries = asked.folders()?;
+            let line = |entry: &FolderEntry| {
+                let name = enabled.name_sent(&entry.name);
+                if !patterns.iter().any(|pattern| pattern.matches(&name)) {
+                    return None;
+                }
+                let below = wanted(entry, &entries, list.select)?;
+                Some((entry.name.clone(), entry.exists, list_line(entry, &list, below, &name)))
+            };
+            Ok::<_, StoreError>(entries.iter().filter_map(line).collect::<Vec<_>>())
+        };
+        for (name, exists, line) in blocking(find).await?? {
             self.wire.out().extend_from_slice(&line);
-            if !list.return_status.is_empty() && entry.exists {
-                self.list_status(&mailbox, entry.name.clone(), &list.return_status).await?;
+            if !status_items.is_empty() && exists {
+                self.list_status(&mailbox, name, &status_items).await?;
             }
             self.wire.send_if_much().await?;
         }
@@ -114,7 +120,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Session<S> {
         let pattern = Pattern::new(reference, pattern);
         let mut listed = BTreeSet::new();
         for entry in folders(mailbox).await?.into_iter().filter(|entry| entry.subscribed) {
-            let name = self.name_sent(&entry.name);
+            let name = self.enabled.name_sent(&entry.name);
             if pattern.matches(&name) {
                 listed.insert((name, ""));
                 continue;
@@ -122,7 +128,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Session<S> {
             // RFC 3501 section 6.3.9: with `%`, a level above a subscribed folder is given as \Noselect.
             let mut above = entry.name.parent();
             while let Some(level) = above {
-                let name = self.name_sent(&level);
+                let name = self.enabled.name_sent(&level);
                 if pattern.ends_in_level() && pattern.matches(&name) && !listed.contains(&(name.clone(), ""))
                 {
                     listed.insert((name, "\\Noselect"));

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use memchr::memchr;
 
 use super::message::{
-    BinaryError, Extensions, Found, Part, binary, end_of_header, section, structure, write_body_structure,
-    write_envelope,
+    BinaryError, Extensions, Found, MAX_HEADER, Part, binary, end_of_header, section, structure,
+    write_body_structure, write_envelope,
 };
 use super::reply::Reply;
 use super::selected::{number, put_flags};
@@ -19,8 +19,6 @@ use crate::store::{Folder, Message, StoreError, Uid};
 
 /// How much of a message is read at first to find its header; more where that does not do.
 const FIRST_READ: usize = 16 << 10;
-/// How much of a message can be its header.
-const MAX_HEADER: usize = 1 << 20;
 /// Stretches of a message longer than this are sent from where they are.
 const SHARE: usize = 8 << 10;
 

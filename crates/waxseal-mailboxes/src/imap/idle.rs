@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::reply::{Answer, Reply, Stop};
 use super::selected::{Selected, Told};
@@ -35,7 +35,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Session<S> {
         }
         let end = Instant::now() + SILENCE;
         let mut word = Instant::now() + STILL_HERE;
-        while !self.wire.has_line() {
+        while !self.wire.has_more_than(MAX_DONE) {
             self.wire.send().await?;
             match self.idle_event(word.min(end)).await? {
                 Event::Said => {}
@@ -52,7 +52,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Session<S> {
                 }
             }
         }
-        match self.wire.line(MAX_DONE).await? {
+        let line = timeout_at(end, self.wire.line(MAX_DONE)).await;
+        match line.map_err(|_| Stop::Bye("You have been silent for too long"))?? {
             Line::Whole(line) if line.eq_ignore_ascii_case(b"DONE") => Ok(Reply::ok("Idled")),
             _ => Ok(Reply::bad("IDLE ends with DONE")),
         }

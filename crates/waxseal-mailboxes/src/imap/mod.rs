@@ -50,3 +50,32 @@ where
 {
     session::Session::new(stream, site, peer).run().await
 }
+
+/// Reads `input` as a command in every way there is.
+pub(crate) fn fuzz_command(input: &[u8]) {
+    let command = syntax::tag_of(input).map_or(input, |(_, command)| command);
+    let _ = syntax::parse(command);
+    let _ = syntax::append_head(command);
+    let _ = wire::Literal::at_end_of(input);
+    let _ = pattern::Pattern::new(b"", input).matches("INBOX.a.b");
+}
+
+/// Says of `input` all that FETCH and SEARCH can.
+pub(crate) fn fuzz_message(input: &[u8]) {
+    message::describe(input);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_waiting_session_is_small() {
+        // Commands are boxed while they run, IDLE among them; this is what a session takes that waits for one.
+        fn size<F: Future>(_: impl FnOnce(tokio::io::DuplexStream, Arc<Site>, Peer) -> F) -> usize {
+            size_of::<F>()
+        }
+        let size = size(serve::<tokio::io::DuplexStream>);
+        assert!(size < 2048, "{size}");
+    }
+}

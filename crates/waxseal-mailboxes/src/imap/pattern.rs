@@ -12,7 +12,8 @@ pub(super) struct Pattern(Vec<u8>);
 impl Pattern {
     pub(super) fn new(reference: &[u8], pattern: &[u8]) -> Self {
         let mut whole = [reference, pattern].concat();
-        whole.dedup_by(|next, before| *next == b'*' && *before == b'*');
+        // Wildcards in a row are as one.
+        whole.dedup_by(|next, before| matches!((*before, *next), (b'*', b'*' | b'%') | (b'%', b'%')));
         whole.truncate(MAX_PATTERN);
         // INBOX in any case is INBOX, also as the level above others.
         let inbox = whole.len().min(5);

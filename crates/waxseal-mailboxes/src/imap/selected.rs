@@ -205,7 +205,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Session<S> {
         let _ = write!(text, "* OK [HIGHESTMODSEQ {}] Highest\r\n", folder.highest_modseq());
         if self.enabled.rev2 {
             let mut line = b"* LIST () \".\" ".to_vec();
-            super::words::put_mailbox(&self.name_sent(folder.name()), &mut line);
+            super::words::put_mailbox(&self.enabled.name_sent(folder.name()), &mut line);
             text.push_str(&String::from_utf8_lossy(&line));
             text.push_str("\r\n");
         }

@@ -43,6 +43,13 @@ pub(super) struct Enabled {
     pub(super) condstore: bool,
 }
 
+impl Enabled {
+    /// A folder's name as it is sent.
+    pub(super) fn name_sent(self, name: &FolderName) -> String {
+        if self.rev2 { name.as_str().to_owned() } else { name.to_utf7() }
+    }
+}
+
 /// How a session goes on.
 enum Next {
     Command,
@@ -258,11 +265,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Session<S> {
             std::str::from_utf8(name).map_err(|_| Reply::no("CANNOT", "The folder name is not text"))?;
         let name = if self.enabled.rev2 { FolderName::from_utf8(text) } else { FolderName::from_utf7(text) };
         Ok(name?)
-    }
-
-    /// The name as it is sent.
-    pub(super) fn name_sent(&self, name: &FolderName) -> String {
-        if self.enabled.rev2 { name.as_str().to_owned() } else { name.to_utf7() }
     }
 }
 

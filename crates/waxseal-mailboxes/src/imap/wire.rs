@@ -128,9 +128,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
         self.unread().is_empty()
     }
 
-    /// Whether a whole line is there.
-    pub(super) fn has_line(&self) -> bool {
-        memchr(b'\n', self.unread()).is_some()
+    /// Whether a whole line is there, or one that is too long already.
+    pub(super) fn has_more_than(&self, limit: usize) -> bool {
+        self.unread().len() > limit || memchr(b'\n', self.unread()).is_some()
     }
 
     fn consume(&mut self, length: usize) {

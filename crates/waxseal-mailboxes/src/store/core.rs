@@ -7,7 +7,6 @@ use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::time::Duration;
 
 use tokio::sync::watch;
 
@@ -22,11 +21,8 @@ use super::uidlist::{self, UidList};
 use super::watch::{Watch, Watches};
 use super::{Flags, Uid};
 
-/// Directories are trusted to be as they were only when they were still for this long before they were read: file systems
-/// take their times from a clock that ticks every few milliseconds, and two changes may bear one time.
-const SETTLING: Duration = Duration::from_millis(50);
-/// The same on file systems that know whole seconds only.
-const SETTLING_SECONDS: Duration = Duration::from_secs(2);
+/// How often a file is looked for under a new name, as other programs change flags when they like.
+pub(super) const RENAMES: usize = 10;
 
 /// One folder's shared state.
 #[derive(Debug)]
@@ -294,11 +290,7 @@ impl State {
             self.messages = messages;
             self.generation += 1;
         }
-        let calm = |stamp: &Stamp| {
-            let settling = if stamp.is_in_seconds() { SETTLING_SECONDS } else { SETTLING };
-            stamp.modified.is_some_and(|then| then + settling < scan.began)
-        };
-        self.seen = scan.stamps.iter().all(calm).then_some(scan.stamps);
+        self.seen = scan.is_calm().then_some(scan.stamps);
         true
     }
 
@@ -382,22 +374,25 @@ impl State {
         Ok(())
     }
 
-    /// A file that is renamed while its directory is read may not be seen. What was not seen once is looked for again.
+    /// A file that is renamed while its directory is read may not be seen. What was not seen is looked for again, unless the
+    /// directories were still all the while.
     fn confirm(&self, core: &Core, scan: &mut Scan) -> Result<(), StoreError> {
-        let bases: HashSet<&[u8]> = scan.found.iter().map(|(_, name)| files::base(name)).collect();
-        let missing =
-            self.list.iter().flat_map(|list| &list.records).any(|record| !bases.contains(&*record.base));
-        if !missing {
-            return Ok(());
+        const LOOKS: usize = 3;
+        for _ in 0..LOOKS {
+            let bases: HashSet<&[u8]> = scan.found.iter().map(|(_, name)| files::base(name)).collect();
+            let mut records = self.list.iter().flat_map(|list| &list.records);
+            if scan.is_calm() || records.all(|record| bases.contains(&*record.base)) {
+                break;
+            }
+            let mut again = Scan::take(core)?;
+            let bases: HashSet<Box<[u8]>> =
+                again.found.iter().map(|(_, name)| Box::from(files::base(name))).collect();
+            let only_before = scan.found.drain(..).filter(|(place, name)| {
+                !bases.contains(files::base(name)) && place.path(&core.dir, name).exists()
+            });
+            again.found.extend(only_before);
+            *scan = again;
         }
-        let mut again = Scan::take(core)?;
-        let bases: HashSet<Box<[u8]>> =
-            again.found.iter().map(|(_, name)| Box::from(files::base(name))).collect();
-        let only_before = scan.found.drain(..).filter(|(place, name)| {
-            !bases.contains(files::base(name)) && place.path(&core.dir, name).exists()
-        });
-        again.found.extend(only_before);
-        *scan = again;
         Ok(())
     }
 
@@ -411,7 +406,7 @@ impl State {
         Ok(())
     }
 
-    /// Gives a message other flags. `Ok(false)`: it is gone. The lock is held, keywords are admitted, and
+    /// Gives a message other flags. `Ok(false)`: its file is not there under its name. The lock is held, keywords are admitted, and
     /// [`begin`](Self::begin) was called.
     pub(super) fn rename(&mut self, core: &Core, uid: Uid, flags: &Flags) -> Result<bool, StoreError> {
         let Ok(index) = self.messages.binary_search_by_key(&uid, |message| message.uid) else {
@@ -452,20 +447,38 @@ impl State {
         self.modseqs.flush(&core.dir)
     }
 
+    /// Looks again, as another program has renamed something meanwhile. The lock is held.
+    pub(super) fn look_again(&mut self, core: &Core) -> Result<(), StoreError> {
+        self.settle(core, Access::ReadWrite)?;
+        self.seen = None;
+        Ok(())
+    }
+
     /// Removes messages, and says how many bytes went. The lock is held.
     pub(super) fn remove(&mut self, core: &Core, uids: &BTreeSet<Uid>) -> Result<u64, StoreError> {
         let mut bytes = 0;
-        for uid in uids {
-            let Some(message) = self.find(*uid) else { continue };
-            let path = message.place.path(&core.dir, &message.file);
-            bytes += message
-                .size_on_disk()
-                .or_else(|| fs::metadata(&path).ok().map(|found| found.size()))
-                .unwrap_or(0);
-            match fs::remove_file(&path) {
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                removed => removed.at(&path)?,
+        let mut left: Vec<Uid> = uids.iter().copied().collect();
+        for _ in 0..RENAMES {
+            let mut again = Vec::new();
+            for uid in left {
+                let Some(message) = self.find(uid) else { continue };
+                let path = message.place.path(&core.dir, &message.file);
+                let size = message.size_on_disk();
+                let size = size.or_else(|| fs::metadata(&path).ok().map(|found| found.size())).unwrap_or(0);
+                match fs::remove_file(&path) {
+                    // Renamed by another program, or gone: what is off our list must not come back under another UID.
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => again.push(uid),
+                    removed => {
+                        removed.at(&path)?;
+                        bytes += size;
+                    }
+                }
             }
+            left = again;
+            if left.is_empty() {
+                break;
+            }
+            self.look_again(core)?;
         }
         self.drop_records(core, uids)?;
         Ok(bytes)
@@ -505,6 +518,9 @@ impl Adding<'_> {
 
     /// Gives UIDs to what was put there.
     pub(super) fn record(&mut self, added: &[(Vec<u8>, Letters)]) -> Result<Vec<Uid>, StoreError> {
+        if added.is_empty() {
+            return Ok(Vec::new());
+        }
         files::sync_dir(&self.core.dir.join("cur"))?;
         let list = self.state.list()?;
         let uids = added.iter().map(|(base, _)| list.give(base)).collect::<Result<Vec<_>, _>>()?;

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use super::core::{Adding, Core, State};
+use super::core::{Adding, Core, RENAMES, State};
 use super::draft::with_crlf;
 use super::error::{At, StoreError};
 use super::letters::Letters;
@@ -93,6 +93,13 @@ pub struct Copied {
     pub uid_validity: u32,
     /// UID here, UID there.
     pub pairs: Vec<(Uid, Uid)>,
+}
+
+/// What a message that is gone means to a copy or a move.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Missing {
+    Fails,
+    IsLeftOut,
 }
 
 /// What becomes of messages in a view that are no longer there.
@@ -291,7 +298,6 @@ impl Folder {
         uid: Uid,
         work: impl Fn(&Path, &Message) -> io::Result<T>,
     ) -> Result<T, StoreError> {
-        const RENAMES: usize = 3;
         let mut message = Arc::clone(self.get(uid).ok_or(StoreError::Expunged)?);
         for _ in 0..RENAMES {
             let path = message.place.path(&self.core.dir, &message.file);
@@ -342,13 +348,24 @@ impl Folder {
         stored: &mut Stored,
     ) -> Result<(), StoreError> {
         for uid in uids {
-            let Some(now) = state.find(*uid) else { continue };
-            if unchanged_since.is_some_and(|since| now.modseq > since) {
-                stored.modified.push(*uid);
-                continue;
+            let mut renamed = false;
+            for _ in 0..RENAMES {
+                let Some(now) = state.find(*uid) else { break };
+                if unchanged_since.is_some_and(|since| now.modseq > since) {
+                    stored.modified.push(*uid);
+                    break;
+                }
+                let wanted = now.flags.changed(change, flags);
+                renamed = wanted == now.flags || state.rename(core, *uid, &wanted)?;
+                if renamed {
+                    break;
+                }
+                // Another program has changed the flags, and with them the name, since we looked.
+                state.end(core)?;
+                state.look_again(core)?;
+                state.begin();
             }
-            let wanted = now.flags.changed(change, flags);
-            if wanted != now.flags && !state.rename(core, *uid, &wanted)? {
+            if !renamed {
                 continue;
             }
             stored.done.push(*uid);
@@ -408,15 +425,17 @@ impl Folder {
         let bytes = uids.iter().filter_map(|uid| self.get(*uid)?.size_on_disk()).sum();
         self.mailbox.check_quota(bytes)?;
         let mut placed = Vec::new();
-        let copied = self.transfer(&core, uids, &mut placed, |from, to| match fs::hard_link(from, to) {
-            // A file system without hard links.
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                fs::copy(from, to)?;
-                let copy = File::options().write(true).open(to)?;
-                copy.set_modified(fs::metadata(from)?.modified()?)?;
-                copy.sync_all()
+        let copied = self.transfer(&core, uids, Missing::Fails, &mut placed, |from, to| {
+            match fs::hard_link(from, to) {
+                // A file system without hard links.
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    fs::copy(from, to)?;
+                    let copy = File::options().write(true).open(to)?;
+                    copy.set_modified(fs::metadata(from)?.modified()?)?;
+                    copy.sync_all()
+                }
+                linked => linked,
             }
-            linked => linked,
         });
         if copied.is_err() {
             for path in placed {
@@ -431,22 +450,11 @@ impl Folder {
     /// Moves messages; they are no longer in the view. Each is moved whole or not at all, what is gone already is left out.
     pub fn move_to(&mut self, uids: &[Uid], target: &FolderName) -> Result<Copied, StoreError> {
         let core = self.mailbox.core(target)?;
-        let mut there = Vec::new();
-        for uid in uids {
-            match self.with_file(*uid, |path, _| fs::metadata(path)) {
-                Err(StoreError::Expunged) => {}
-                found => found.map(|_| there.push(*uid))?,
-            }
-        }
         // A rename, not a copy and a removal: a process killed in between leaves each message in one folder or the other.
-        let moved = self.transfer(&core, &there, &mut Vec::new(), |from, to| fs::rename(from, to));
-        let here: BTreeSet<Uid> = there.iter().copied().collect();
-        if let Ok(moved) = &moved {
-            let gone: BTreeSet<Uid> = moved.pairs.iter().map(|(uid, _)| *uid).collect();
-            debug_assert_eq!(gone, here);
-            self.forget(&gone);
-        }
-        moved
+        let moved =
+            self.transfer(&core, uids, Missing::IsLeftOut, &mut Vec::new(), |from, to| fs::rename(from, to))?;
+        self.forget(&moved.pairs.iter().map(|(uid, _)| *uid).collect());
+        Ok(moved)
     }
 
     /// Puts messages into another folder, each by `put` from its path to the new one.
@@ -454,31 +462,67 @@ impl Folder {
         &self,
         target: &Core,
         uids: &[Uid],
+        missing: Missing,
         placed: &mut Vec<PathBuf>,
         put: impl Fn(&Path, &Path) -> io::Result<()>,
     ) -> Result<Copied, StoreError> {
-        // Where the files are must be known before the target is locked, as it may be this very folder.
-        let mut sources = Vec::with_capacity(uids.len());
-        for uid in uids {
-            sources.push(self.with_file(*uid, |path, message| {
-                fs::metadata(path)
-                    .map(|_| (path.to_owned(), message.flags.clone(), size_fields(&message.file)))
-            })?);
-        }
-        let mut adding: Adding<'_> = target.adding()?;
-        let mut added = Vec::with_capacity(uids.len());
-        for (from, flags, fields) in sources {
-            let base = [files::unique_name().as_bytes(), &fields].concat();
-            let (to, letters) = adding.place(&base, &flags)?;
-            match put(&from, &to) {
-                Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(StoreError::Expunged),
-                done => done.at(&from)?,
+        let mut copied = Copied::default();
+        let mut left = uids.to_vec();
+        for _ in 0..RENAMES {
+            // Where the files are must be known before the target is locked, as it may be this very folder.
+            let mut sources = Vec::with_capacity(left.len());
+            for uid in left.drain(..) {
+                let found = self.with_file(uid, |path, message| {
+                    fs::metadata(path)
+                        .map(|_| (uid, path.to_owned(), message.flags.clone(), size_fields(&message.file)))
+                });
+                match found {
+                    Err(StoreError::Expunged) if missing == Missing::IsLeftOut => {}
+                    found => sources.push(found?),
+                }
             }
-            placed.push(to);
-            added.push((base, letters));
+            let mut adding: Adding<'_> = target.adding()?;
+            copied.uid_validity = adding.state.validity();
+            let (mut added, mut from) =
+                (Vec::with_capacity(sources.len()), Vec::with_capacity(sources.len()));
+            let mut failed = None;
+            for (uid, path, flags, fields) in sources {
+                let base = [files::unique_name().as_bytes(), &fields].concat();
+                let (to, letters) = match adding.place(&base, &flags) {
+                    Ok(place) => place,
+                    Err(error) => {
+                        failed = Some(error);
+                        break;
+                    }
+                };
+                match put(&path, &to) {
+                    // Another program has changed its flags, and with them its name, since we looked.
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => left.push(uid),
+                    Err(error) => {
+                        failed = Some(StoreError::from_io(error, &path));
+                        break;
+                    }
+                    Ok(()) => {
+                        placed.push(to);
+                        added.push((base, letters));
+                        from.push(uid);
+                    }
+                }
+            }
+            // What is there is there, whatever came after.
+            copied.pairs.extend(from.into_iter().zip(adding.record(&added)?));
+            if let Some(error) = failed {
+                return Err(error);
+            }
+            if left.is_empty() {
+                break;
+            }
         }
-        let given = adding.record(&added)?;
-        Ok(Copied { uid_validity: adding.state.validity(), pairs: uids.iter().copied().zip(given).collect() })
+        if !left.is_empty() && missing == Missing::Fails {
+            return Err(StoreError::Expunged);
+        }
+        copied.pairs.sort_unstable();
+        Ok(copied)
     }
 
     /// Something to wait on for changes by others. Cheap; keep it for the whole time the folder is open.

@@ -69,8 +69,10 @@ impl FolderLock {
         loop {
             match files::create_new(&dotlock) {
                 Ok(mut file) => {
-                    // Whom to look for when the lock seems forgotten; Dovecot writes the same.
-                    let _ = write!(file, "{}:{}", std::process::id(), files::host());
+                    // Whom to look for when the lock seems forgotten; Dovecot writes the same. In one piece, so that whoever is
+                    // killed here leaves all of it or nothing.
+                    let holder = format!("{}:{}", std::process::id(), files::host());
+                    let _ = file.write_all(holder.as_bytes());
                     return Ok(Self { dotlock, _ours: ours });
                 }
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
@@ -110,7 +112,7 @@ fn is_forgotten(dotlock: &Path) -> bool {
         holder_host.trim_end() == files::host() && pid.parse().is_ok_and(gone)
     });
     let age = before.modified().ok().and_then(|then| SystemTime::now().duration_since(then).ok());
-    let patience = if content.is_empty() { NAMELESS } else { STALE };
+    let patience = if content.contains(':') { STALE } else { NAMELESS };
     let forgotten = dead || age.is_some_and(|age| age > patience);
     // It may be another's by now.
     forgotten && fs::metadata(dotlock).is_ok_and(|now| now.ino() == before.ino())

@@ -4,13 +4,19 @@ use std::collections::HashMap;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use super::core::Core;
 use super::error::{At, StoreError};
 use super::files::{self, Stamp};
 use super::folder::Access;
 use super::letters::Letters;
+
+/// Directories are trusted to be as they were only when they were still for this long before they were read: file systems
+/// take their times from a clock that ticks every few milliseconds, and two changes may bear one time.
+const SETTLING: Duration = Duration::from_millis(50);
+/// The same on file systems that know whole seconds only.
+const SETTLING_SECONDS: Duration = Duration::from_secs(2);
 
 /// In which of Maildir's directories a file is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -55,6 +61,14 @@ impl Scan {
             found.extend(names.into_iter().map(|name| (place, name)));
         }
         Ok(Self { found, stamps, began })
+    }
+
+    /// Whether the directories were as they were found to be all the while.
+    pub(super) fn is_calm(&self) -> bool {
+        self.stamps.iter().all(|stamp| {
+            let settling = if stamp.is_in_seconds() { SETTLING_SECONDS } else { SETTLING };
+            stamp.modified.is_some_and(|then| then + settling < self.began)
+        })
     }
 
     /// Whether a session that may write has messages to take over from `new/`.

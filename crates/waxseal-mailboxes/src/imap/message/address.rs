@@ -2,6 +2,9 @@
 
 use super::lexer::{Lexer, Token};
 
+/// How many addresses of a field are told.
+const MAX_ADDRESSES: usize = 5000;
+
 /// One of the parentheses of an address list.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct EnvelopeAddress {
@@ -36,6 +39,9 @@ fn read(value: &[u8], list: &mut Vec<EnvelopeAddress>) {
     let mut open = Open::default();
     let mut in_group = false;
     for token in Lexer::address(value) {
+        if list.len() >= MAX_ADDRESSES {
+            return;
+        }
         match token {
             Token::Comment(text) => open.comment = Some(text),
             Token::Special(b'<') if !open.in_angle => {

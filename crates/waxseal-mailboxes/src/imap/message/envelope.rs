@@ -4,8 +4,12 @@ use super::address::{EnvelopeAddress, addresses};
 use super::header::{unfolded, values};
 use crate::imap::words::{put_nstring, put_string};
 
+/// How much of a message can be its header.
+pub(in crate::imap) const MAX_HEADER: usize = 1 << 20;
+
 /// Writes the envelope of the message whose header this is.
 pub(in crate::imap) fn write_envelope(header: &[u8], out: &mut Vec<u8>) {
+    let header = header.get(..header.len().min(MAX_HEADER)).unwrap_or_default();
     let text = |name| values(header, name).next().map(unfolded);
     let list = |name| addresses(values(header, name));
     out.push(b'(');

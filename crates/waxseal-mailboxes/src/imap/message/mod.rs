@@ -15,7 +15,102 @@ mod structure;
 
 pub(super) use self::body_structure::{Extensions, write_body_structure};
 pub(super) use self::decoded::Decoded;
-pub(super) use self::envelope::write_envelope;
+pub(super) use self::envelope::{MAX_HEADER, write_envelope};
 pub(super) use self::header::{end_of_header, write_fields};
 pub(super) use self::section::{BinaryError, Found, binary, section};
 pub(super) use self::structure::{Part, structure};
+
+/// Says all there is to say of a message.
+pub(super) fn describe(message: &[u8]) -> Vec<u8> {
+    use crate::imap::syntax::{Section, SectionText};
+
+    let whole = structure(message);
+    let mut out = Vec::new();
+    let header = message.get(whole.header.clone()).unwrap_or_default();
+    write_envelope(header, &mut out);
+    write_body_structure(message, &whole, Extensions::With, &mut out);
+    for part in [vec![], vec![1], vec![2], vec![1, 1], vec![2, 1]] {
+        for text in [SectionText::All, SectionText::Header, SectionText::Text, SectionText::Mime] {
+            if let Found::Range(range) = section(message, &whole, &Section { part: part.clone(), text }) {
+                out.extend_from_slice(message.get(range).unwrap_or_default());
+            }
+        }
+        if let Ok(Some(content)) = binary(message, &whole, &part) {
+            out.extend_from_slice(&content);
+        }
+    }
+    let decoded = Decoded::whole(message, header);
+    let _ = (decoded.has("x"), decoded.has_field("subject", ""), decoded.date());
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Lines that structures are made of.
+    fn line() -> impl Strategy<Value = Vec<u8>> {
+        let known = prop::sample::select(vec![
+            "Content-Type: multipart/mixed; boundary=a",
+            "Content-Type: multipart/digest; boundary=b",
+            "Content-Type: message/rfc822",
+            "Content-Type: text/plain; charset=\"utf-8",
+            "Content-Transfer-Encoding: base64",
+            "Content-Transfer-Encoding: quoted-printable",
+            "",
+            "--a",
+            "--b",
+            "--a--",
+            "--b--",
+            "--",
+            "From: a@b, (c <d@e>",
+            "To: x:;,<@:y@z>",
+            " folded",
+            "Subject: =?utf-8?q?=?=",
+            "Date: Mon, 99 Foo",
+            "Content-Disposition: a; b*0=c; =",
+            "Content-Language: (",
+            "=C3=A4=",
+            "QUJD=",
+            "text",
+        ]);
+        prop_oneof![
+            9 => known.prop_map(|line| line.as_bytes().to_vec()),
+            1 => prop::collection::vec(any::<u8>(), 0..30),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn any_message_is_described_and_its_parts_lie_within(
+            lines in prop::collection::vec((line(), prop::sample::select(vec!["\r\n", "\n"])), 0..60),
+        ) {
+            let message: Vec<u8> = lines.iter().flat_map(|(line, end)| [line.as_slice(), end.as_bytes()].concat()).collect();
+            describe(&message);
+            within(&structure(&message), 0..message.len());
+        }
+    }
+
+    /// Every part lies within the one around it, its body behind its header.
+    fn within(part: &Part, around: std::ops::Range<usize>) {
+        assert!(
+            around.start <= part.header.start && part.header.end == part.body.start,
+            "{part:?} in {around:?}"
+        );
+        assert!(
+            part.header.start <= part.header.end
+                && part.body.start <= part.body.end
+                && part.body.end <= around.end
+        );
+        match &part.content {
+            structure::Content::Leaf => {}
+            structure::Content::Multipart(parts) => {
+                assert!(!parts.is_empty());
+                parts.iter().for_each(|inner| within(inner, part.body.clone()));
+            }
+            structure::Content::Message(inner) => within(inner, part.body.clone()),
+        }
+    }
+}

@@ -4,6 +4,8 @@ use super::{Cursor, Parsed, SequenceSet, SyntaxError};
 
 /// How many things one FETCH may ask for: a section can be as large as the message, so their number must be small.
 const MAX_ITEMS: usize = 64;
+/// How many of them may be parts without their encoding, each of which is made anew.
+const MAX_BINARY: usize = 8;
 /// How deep a part can be named: no deeper than structures are read.
 const MAX_PART_LEVELS: usize = 64;
 
@@ -123,7 +125,12 @@ impl Cursor<'_> {
             return Ok(vec![self.fetch_item()?]);
         }
         let items = self.list_of_one_or_more(Self::fetch_item)?;
-        if items.len() > MAX_ITEMS { Err(SyntaxError("too many things are asked for")) } else { Ok(items) }
+        let binary = items.iter().filter(|item| matches!(item, FetchItem::Binary { .. })).count();
+        if items.len() > MAX_ITEMS || binary > MAX_BINARY {
+            Err(SyntaxError("too many things are asked for"))
+        } else {
+            Ok(items)
+        }
     }
 
     fn fetch_item(&mut self) -> Parsed<FetchItem> {

@@ -3,6 +3,9 @@
 use super::command::StatusItem;
 use super::{Cursor, Parsed, SyntaxError};
 
+/// How many patterns one LIST may have.
+const MAX_PATTERNS: usize = 32;
+
 /// LIST.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(in crate::imap) struct List {
@@ -37,6 +40,9 @@ impl Cursor<'_> {
         if self.peek() == Some(b'(') {
             list.extended = true;
             list.patterns = self.list_of_one_or_more(Self::list_mailbox)?;
+            if list.patterns.len() > MAX_PATTERNS {
+                return Err(SyntaxError("there are too many patterns"));
+            }
         } else {
             list.patterns = vec![self.list_mailbox()?];
         }
