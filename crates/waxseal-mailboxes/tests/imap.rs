@@ -341,11 +341,7 @@ fn extended_search_returns_what_is_asked() {
     client.ok("STORE 1 +FLAGS (\\Deleted)");
     client.ok("EXPUNGE");
     let mut search = |keys: &str| {
-        client
-            .ok(keys)
-            .join("")
-            .split_once(") ")
-            .map_or(String::new(), |(_, rest)| rest.to_owned())
+        client.ok(keys).join("").split_once(") ").map_or(String::new(), |(_, rest)| rest.to_owned())
     };
     assert_eq!(search("SEARCH RETURN (MIN MAX COUNT ALL) UNSEEN"), "MIN 1 MAX 4 COUNT 3 ALL 1,3:4");
     assert_eq!(search("UID SEARCH RETURN () UNSEEN"), "UID ALL 2,4:5");
@@ -514,4 +510,21 @@ fn pipelined_commands_are_answered_in_order() {
         .collect();
     let words: Vec<&str> = heard.iter().map(|line| line.get(..4).unwrap()).collect();
     assert_eq!(words, ["a OK", "b OK", "c OK", "d BA", "e OK", "f OK"]);
+}
+
+#[test]
+fn a_disk_that_fails_is_told_and_the_session_lives_on() {
+    let house = House::new();
+    let mut client = Imap::alice(&house);
+    client.append("INBOX", "", &note("one"));
+    // Where messages are written first is no directory any more: what the disk then says is none of the client's business.
+    let tmp = house.maildir("alice").join("tmp");
+    std::fs::remove_dir_all(&tmp).unwrap();
+    std::fs::write(&tmp, "").unwrap();
+    client.expect("APPEND INBOX {1000}", "NO [UNAVAILABLE] The mail cannot be reached");
+    let refused = client.append("INBOX", "", &note("two"));
+    assert!(refused.starts_with("NO [UNAVAILABLE]") && !refused.contains("tmp"), "{refused}");
+    std::fs::remove_file(&tmp).unwrap();
+    assert!(client.append("INBOX", "", &note("three")).starts_with("OK"));
+    assert_eq!(client.ok("UID SEARCH ALL"), ["SEARCH 1 2"]);
 }
