@@ -105,6 +105,7 @@ fn ours(dir: &Path) -> Vec<(String, Duration, usize)> {
     let stream = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
     stream.set_nodelay(true).unwrap();
     let (served, _) = listener.accept().unwrap();
+    served.set_nodelay(true).unwrap();
     served.set_nonblocking(true).unwrap();
     let runtime = tokio::runtime::Runtime::new().unwrap();
     runtime.spawn(async move {

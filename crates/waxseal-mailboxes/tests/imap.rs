@@ -511,3 +511,20 @@ fn pipelined_commands_are_answered_in_order() {
     let words: Vec<&str> = heard.iter().map(|line| line.get(..4).unwrap()).collect();
     assert_eq!(words, ["a OK", "b OK", "c OK", "d BA", "e OK", "f OK"]);
 }
+
+#[test]
+fn a_disk_that_fails_is_told_and_the_session_lives_on() {
+    let house = House::new();
+    let mut client = Imap::alice(&house);
+    client.append("INBOX", "", &note("one"));
+    // Where messages are written first is no directory any more: what the disk then says is none of the client's business.
+    let tmp = house.maildir("alice").join("tmp");
+    std::fs::remove_dir_all(&tmp).unwrap();
+    std::fs::write(&tmp, "").unwrap();
+    client.expect("APPEND INBOX {1000}", "NO [UNAVAILABLE] The mail cannot be reached");
+    let refused = client.append("INBOX", "", &note("two"));
+    assert!(refused.starts_with("NO [UNAVAILABLE]") && !refused.contains("tmp"), "{refused}");
+    std::fs::remove_file(&tmp).unwrap();
+    assert!(client.append("INBOX", "", &note("three")).starts_with("OK"));
+    assert_eq!(client.ok("UID SEARCH ALL"), ["SEARCH 1 2"]);
+}

@@ -161,7 +161,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Session<S> {
         read_only: bool,
         condstore: bool,
     ) -> Answer {
-        if self.selected.take().is_some() {
+        // Kept until the new one is open: what is known of a folder need not be found out again when it is the same.
+        let before = self.selected.take();
+        if before.is_some() {
             // Whatever was said so far was of the old folder (RFC 9051 section 7.1).
             self.put("* OK [CLOSED] The folder before is closed");
         }
@@ -178,6 +180,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Session<S> {
             read_only,
             saved: Ranges::default(),
         };
+        drop(before);
         let mut text = String::new();
         self.describe(&selected, &mut text);
         self.wire.out().extend_from_slice(text.as_bytes());

@@ -1,7 +1,7 @@
 //! ENVELOPE (RFC 9051 section 7.5.2).
 
 use super::address::{EnvelopeAddress, addresses};
-use super::header::{unfolded, values};
+use super::header::{Field, fields, unfolded};
 use crate::imap::words::{put_nstring, put_string};
 
 /// How much of a message can be its header.
@@ -10,8 +10,13 @@ pub(in crate::imap) const MAX_HEADER: usize = 1 << 20;
 /// Writes the envelope of the message whose header this is.
 pub(in crate::imap) fn write_envelope(header: &[u8], out: &mut Vec<u8>) {
     let header = header.get(..header.len().min(MAX_HEADER)).unwrap_or_default();
-    let text = |name| values(header, name).next().map(unfolded);
-    let list = |name| addresses(values(header, name));
+    let fields: Vec<Field<'_>> = fields(header).collect();
+    let values = |name: &'static str| {
+        let named = fields.iter().filter(move |field| field.name.eq_ignore_ascii_case(name.as_bytes()));
+        named.map(|field| field.value)
+    };
+    let text = |name| values(name).next().map(unfolded);
+    let list = |name| addresses(values(name));
     out.push(b'(');
     put_nstring(text("date").as_deref(), out);
     out.push(b' ');
