@@ -34,7 +34,7 @@ impl Ground {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let count = NEXT.fetch_add(1, Ordering::Relaxed);
         let [_, high, mid, low] = (std::process::id().wrapping_mul(8) + count % 8).to_be_bytes();
-        let ip = Ipv4Addr::new(127, 64 | (high & 0x3f), mid, low.max(1));
+        let ip = Ipv4Addr::new(127, 64 | (high & 0x3f), mid, low);
         let dir = tempfile::Builder::new().prefix("wxa-").tempdir().expect("a directory");
         Self { dir, ip }
     }

@@ -22,9 +22,20 @@ impl Drop for Responder {
     }
 }
 
+/// A responder that has just been dropped frees its port once the runtime has come round to it.
+async fn bind(at: SocketAddr) -> TcpListener {
+    for _ in 0..200 {
+        match TcpListener::bind(at).await {
+            Ok(listener) => return listener,
+            Err(_) => tokio::time::sleep(std::time::Duration::from_millis(20)).await,
+        }
+    }
+    TcpListener::bind(at).await.expect("the port")
+}
+
 /// Answers http-01.
 pub(crate) async fn http_01(at: SocketAddr, answers: Arc<Answers>) -> Responder {
-    let listener = TcpListener::bind(at).await.expect("the port");
+    let listener = bind(at).await;
     Responder(tokio::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
             tokio::spawn(answer_http(stream, Arc::clone(&answers)));
@@ -54,7 +65,7 @@ async fn answer_http(stream: TcpStream, answers: Arc<Answers>) -> std::io::Resul
 
 /// Answers tls-alpn-01.
 pub(crate) async fn tls_alpn_01(at: SocketAddr, answers: Arc<Answers>) -> Responder {
-    let listener = TcpListener::bind(at).await.expect("the port");
+    let listener = bind(at).await;
     Responder(tokio::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
             tokio::spawn(answer_tls(stream, Arc::clone(&answers)));
