@@ -95,15 +95,35 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Session<S> {
     }
 }
 
-/// COPYUID: both sets in the same order (RFC 4315 section 3), which is the ascending one.
+/// COPYUID: both sets in the same order (RFC 4315 section 3). The new numbers need not ascend: a message that another
+/// program renamed meanwhile came later.
 fn copy_uid(copied: &Copied) -> String {
-    let here = written(copied.pairs.iter().map(|(here, _)| *here));
-    let there = written(copied.pairs.iter().map(|(_, there)| *there));
+    let here = in_order(copied.pairs.iter().map(|(here, _)| *here));
+    let there = in_order(copied.pairs.iter().map(|(_, there)| *there));
     format!("COPYUID {} {here} {there}", copied.uid_validity)
 }
 
-fn written(numbers: impl Iterator<Item = u32>) -> String {
-    let mut out = Vec::new();
-    Ranges::of(numbers).write(&mut out);
-    String::from_utf8_lossy(&out).into_owned()
+/// Numbers as they come, runs of neighbours as ranges.
+fn in_order(numbers: impl Iterator<Item = u32>) -> String {
+    let mut runs: Vec<(u32, u32)> = Vec::new();
+    for number in numbers {
+        match runs.last_mut() {
+            Some((_, end)) if end.checked_add(1) == Some(number) => *end = number,
+            _ => runs.push((number, number)),
+        }
+    }
+    let written =
+        runs.into_iter().map(|(from, to)| if from == to { from.to_string() } else { format!("{from}:{to}") });
+    written.collect::<Vec<_>>().join(",")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn copyuid_keeps_each_number_beside_its_own() {
+        let copied = Copied { uid_validity: 7, pairs: vec![(1, 6), (2, 4), (3, 5)] };
+        assert_eq!(copy_uid(&copied), "COPYUID 7 1:3 6,4:5");
+    }
 }
