@@ -5,7 +5,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use super::reply::{Answer, Reply, Stop, try_create};
 use super::selected::FlagsTold;
 use super::session::Session;
-use super::syntax::{Ranges, SequenceSet, SetFlags};
+use super::syntax::{SequenceSet, SetFlags};
 use crate::store::{Copied, Flag, FolderName, Uid};
 
 /// How many messages are changed in one piece of work.
@@ -43,7 +43,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Session<S> {
                 true => *uid,
                 false => u32::try_from(selected.number(*uid)).unwrap_or(u32::MAX),
             });
-            let code = format!("MODIFIED {}", written(numbers));
+            let code = format!("MODIFIED {}", in_order(numbers));
             return Ok(Reply::ok("Some had been changed by others").with_code(code));
         }
         if gone && !by_uid {
