@@ -65,7 +65,12 @@ impl Bundle {
         if let Some(missing) = names.iter().find(has) {
             return Err(Unfit::Name(missing.clone()));
         }
-        Ok(Self {
+        Ok(Self::of(&identity, issued, names, directory, now))
+    }
+
+    /// What is stored of `issued`, which is `identity`, for `names`.
+    pub(crate) fn of(identity: &Identity, issued: Issued, names: &[Name], directory: &str, now: i64) -> Self {
+        Self {
             names: names.iter().map(Name::to_string).collect(),
             directory: directory.to_owned(),
             obtained: now,
@@ -75,7 +80,7 @@ impl Bundle {
             issuer: identity.issuer().to_owned(),
             chain: issued.chain,
             key: issued.key,
-        })
+        }
     }
 
     /// Reads what [`Bundle::write`] wrote.

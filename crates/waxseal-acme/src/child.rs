@@ -5,12 +5,16 @@
 
 use std::collections::BTreeSet;
 use std::io;
-use std::process::Output;
+use std::process::{Output, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use nix::sys::wait::{Id, WaitPidFlag, waitid, waitpid};
 use nix::unistd::Pid;
 use tokio::process::{Child, Command};
+
+/// How much of a command's complaint is repeated, in characters from its end.
+const MAX_COMPLAINT: usize = 500;
 
 static STARTED: Mutex<BTreeSet<u32>> = Mutex::new(BTreeSet::new());
 
@@ -20,14 +24,14 @@ fn started() -> MutexGuard<'static, BTreeSet<u32>> {
 
 /// A program that somebody waits for.
 #[derive(Debug)]
-pub(crate) struct Started {
+struct Started {
     child: Option<Child>,
     pid: Option<u32>,
 }
 
 impl Started {
     /// Starts it.
-    pub(crate) fn start(command: &mut Command) -> io::Result<Self> {
+    fn start(command: &mut Command) -> io::Result<Self> {
         // Under the lock, for it may end before it is noted.
         let mut started = started();
         let child = command.spawn()?;
@@ -37,7 +41,7 @@ impl Started {
     }
 
     /// Waits until it ends. Dropped before, it is killed if the command says so.
-    pub(crate) async fn output(mut self) -> io::Result<Output> {
+    async fn output(mut self) -> io::Result<Output> {
         match self.child.take() {
             Some(child) => child.wait_with_output().await,
             None => Err(io::ErrorKind::NotFound.into()),
@@ -51,6 +55,24 @@ impl Drop for Started {
             started().remove(&pid);
         }
     }
+}
+
+/// Runs a command to its end, within `limit`. What goes wrong is told of `what`, with the command's last words.
+pub(crate) async fn run(command: &mut Command, what: &str, limit: Duration) -> Result<(), String> {
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).kill_on_drop(true);
+    let started = Started::start(command).map_err(|e| format!("{what} cannot be run: {e}"))?;
+    let Ok(ended) = tokio::time::timeout(limit, started.output()).await else {
+        return Err(format!("{what} did not end within {} s", limit.as_secs()));
+    };
+    let ended = ended.map_err(|e| format!("{what} cannot be waited for: {e}"))?;
+    if ended.status.success() {
+        return Ok(());
+    }
+    let said = String::from_utf8_lossy(&ended.stderr);
+    let skip = said.chars().count().saturating_sub(MAX_COMPLAINT);
+    let said: String =
+        said.chars().skip(skip).map(|char| if char.is_control() { ' ' } else { char }).collect();
+    Err(format!("{what} failed ({}): {}", ended.status, said.trim()))
 }
 
 /// Buries the dead children that nobody here waits for. To be called whenever a child has ended (SIGCHLD).
@@ -69,7 +91,6 @@ pub fn bury_orphans() {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
 
     #[tokio::test]
     async fn what_we_wait_for_keeps_its_status_and_orphans_are_buried() {

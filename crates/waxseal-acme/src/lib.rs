@@ -13,7 +13,9 @@ mod child;
 mod clock;
 mod directory;
 mod dns;
+mod export;
 mod http;
+mod import;
 mod issuer;
 mod ledger;
 mod managed;
@@ -35,7 +37,9 @@ pub use child::bury_orphans;
 pub use clock::Clock;
 pub use directory::{Directory, DirectoryError, Meta};
 pub use dns::{Caa, CaaSet, Dns, DnsError};
+pub use export::{Export, ExportError, Exporter, exports, remove_exports};
 pub use http::{Http, HttpError, Reply};
+pub use import::{Import, Origin, Pair, Verdict, import, pairs};
 pub use issuer::{
     Brake, Failure, Fault, IssueError, Issued, Issuer, OrderRequest, Progress, RenewalWindow, Replaces,
     Retry, Stage, Step,

@@ -184,7 +184,8 @@ fn entry(target: &Target, identity: Arc<Identity>) -> Entry {
     Entry { id: target.id.to_string(), identity, default: target.settings.default }
 }
 
-fn identity(stored: &[u8], now: i64) -> Result<(Bundle, Arc<Identity>), String> {
+/// What is stored, as it can be served; or why it cannot.
+pub(crate) fn identity(stored: &[u8], now: i64) -> Result<(Bundle, Arc<Identity>), String> {
     let bundle = Bundle::read(stored).map_err(|error| error.to_string())?;
     let (identity, _) = Identity::from_pem_at(bundle.chain.as_bytes(), bundle.key.as_bytes(), &[], now)
         .map_err(|error| error.to_string())?;

@@ -14,6 +14,8 @@ pub const ATTEMPTS: &str = "attempts";
 pub const HTTP_01: &str = "challenges/http-01";
 /// Where answers to tls-alpn-01 are: one value for each name.
 pub const TLS_ALPN_01: &str = "challenges/tls-alpn-01";
+/// Where exports are: one value for each certificate file that is kept up to date.
+pub const EXPORTS: &str = "exports";
 
 /// The account at a CA, named by its directory address, for these contacts.
 ///
@@ -61,6 +63,15 @@ pub fn order(names: &[String], key_type: &str) -> Result<Key, KeyError> {
 /// A key type with characters that no key may hold.
 pub fn renewal_info(names: &[String], key_type: &str) -> Result<Key, KeyError> {
     Key::new(&format!("renewal-info/{}/{key_type}", name_set(names)))
+}
+
+/// The export of what is called `name` to the file `certificate`.
+///
+/// # Errors
+///
+/// None for texts of any kind; the type is that of all keys.
+pub fn export(name: &str, certificate: &str) -> Result<Key, KeyError> {
+    Key::new(&format!("{EXPORTS}/{}-{:016x}", readable(name), digest([name, certificate])))
 }
 
 /// The answer to an http-01 challenge: the key authorization (RFC 8555 section 8.3).

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use waxseal_acme::{
-    AcmeIssuer, Answers, Clock, Dns, DnsError, Issuer, IssuerError, Listening, Managed, ManagedError,
-    Outcome, Progress, Publisher, Renewer, Settings, Target, Urgency, targets,
+    AcmeIssuer, Answers, Clock, Dns, DnsError, Exporter, Issuer, IssuerError, Listening, Managed,
+    ManagedError, Outcome, Progress, Publisher, Renewer, Settings, Target, Urgency, targets,
 };
 use waxseal_proto::Protocol;
 use waxseal_server::HttpChallenges;
@@ -60,6 +60,7 @@ struct Place {
 pub struct Obtained {
     renewers: Vec<Arc<Renewer>>,
     _publishers: Vec<Publisher>,
+    _exporters: Vec<Exporter>,
 }
 
 /// Makes the caches of `model` and gives them, with what an earlier start as another user left in them, to whom we are
@@ -89,25 +90,32 @@ fn give(path: &Path, user: Option<u32>, group: u32) -> std::io::Result<()> {
     Ok(())
 }
 
+/// The certificates that are wanted from CAs, by the cache that they are kept in. `by_hand`: certificates by hand, which win.
+///
+/// # Errors
+/// A name that storage has no place for.
+pub fn wanted(model: &Model, by_hand: &[Entry]) -> Result<BTreeMap<PathBuf, Vec<Target>>, KeyError> {
+    let names: Vec<String> = by_hand.iter().flat_map(|entry| entry.identity.names()).cloned().collect();
+    let all: Vec<Arc<Settings>> = model.acme.iter().map(|acme| Arc::clone(&acme.settings)).collect();
+    let cache_of = |target: &Target| {
+        let acme = model.acme.iter().find(|acme| acme.settings.id == target.settings.id);
+        acme.map(|acme| acme.cache.clone()).unwrap_or_default()
+    };
+    let mut by_cache: BTreeMap<PathBuf, Vec<Target>> = BTreeMap::new();
+    for target in targets(&all, &names)? {
+        by_cache.entry(cache_of(&target)).or_default().push(target);
+    }
+    Ok(by_cache)
+}
+
 impl Opened {
     /// Opens the caches and reads what is served from them. `by_hand`: the names of certificates by hand, which win.
     ///
     /// # Errors
     /// [`ObtainError`]; nothing has been changed then.
     pub async fn open(model: &Model, by_hand: &[Entry]) -> Result<Self, ObtainError> {
-        let names: Vec<String> = by_hand.iter().flat_map(|entry| entry.identity.names()).cloned().collect();
-        let all: Vec<Arc<Settings>> = model.acme.iter().map(|acme| Arc::clone(&acme.settings)).collect();
-        let wanted = targets(&all, &names)?;
-        let cache_of = |target: &Target| {
-            let acme = model.acme.iter().find(|acme| acme.settings.id == target.settings.id);
-            acme.map(|acme| acme.cache.clone()).unwrap_or_default()
-        };
-        let mut by_cache: BTreeMap<PathBuf, Vec<Target>> = BTreeMap::new();
-        for target in wanted {
-            by_cache.entry(cache_of(&target)).or_default().push(target);
-        }
         let mut places = Vec::new();
-        for (cache, targets) in by_cache {
+        for (cache, targets) in wanted(model, by_hand)? {
             places.push(Place::open(&cache, targets, model).await?);
         }
         Ok(Self { places })
@@ -132,6 +140,11 @@ impl Opened {
         let mut obtained = Obtained::default();
         for Place { storage, managed, targets, issuers, .. } in self.places {
             obtained._publishers.push(managed.publish_to(Arc::clone(store), hostname));
+            obtained._exporters.push(Exporter::start(
+                Arc::clone(&storage),
+                targets.clone(),
+                Clock::system(),
+            )?);
             let renewer = Renewer::start(storage, targets, issuers, Clock::system()).await?;
             obtained.renewers.push(Arc::new(renewer));
         }

@@ -3,6 +3,7 @@
 mod account;
 pub mod cert;
 pub mod check;
+mod files;
 mod pages;
 mod running;
 pub mod show;
@@ -63,7 +64,7 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// Show and renew the certificates of the running server
+    /// Show and renew the certificates of the running server; take over and hand out others' files
     Cert {
         #[command(flatten)]
         file: ConfigurationFile,
@@ -126,6 +127,19 @@ enum Cert {
         #[arg(long)]
         json: bool,
     },
+    /// Take over what another program has obtained, so that it is served and renewed here
+    Import {
+        /// The program
+        #[arg(long, value_name = "PROGRAM", value_parser = origin_words())]
+        from: String,
+        /// Where it keeps them: /etc/letsencrypt, ~/.acme.sh, /var/lib/caddy/.local/share/caddy
+        dir: PathBuf,
+        /// Only say what would be done
+        #[arg(long)]
+        dry_run: bool,
+    },
+    /// Keep a certificate from a CA in files, for programs that need them so; the server writes them after each renewal
+    Export(files::ExportArguments),
 }
 
 /// Which configuration.
@@ -170,6 +184,8 @@ pub fn run() -> ExitCode {
             Cert::List { json } => cert::list(&file.config, json),
             Cert::Show { name, json } => cert::show(&file.config, &name, json),
             Cert::Renew { name, force, json } => cert::renew(&file.config, &name, force, json),
+            Cert::Import { from, dir, dry_run } => files::import(&file, &from, &dir, dry_run),
+            Cert::Export(arguments) => arguments.run(&file),
         },
         Command::Quickstart { dir, json, log_level } => ended(quickstart(&dir, json, &log_level)),
         Command::Account(command) => command.run(),
@@ -192,6 +208,10 @@ fn serve(loaded: Loaded, path: PathBuf) -> ExitCode {
 fn quickstart(dir: &Path, as_json: bool, level: &str) -> Result<(), QuickstartError> {
     let started = Started::in_directory(dir)?;
     started.serve(level, |screen| print(&if as_json { screen.json() } else { screen.text() }))
+}
+
+fn origin_words() -> PossibleValuesParser {
+    PossibleValuesParser::new(waxseal_acme::Origin::ALL.map(waxseal_acme::Origin::as_str))
 }
 
 fn level_words() -> PossibleValuesParser {

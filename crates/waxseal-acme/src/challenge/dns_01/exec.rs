@@ -1,16 +1,12 @@
 //! A command that sets records: `COMMAND... present NAME VALUE`, and `cleanup` with the same.
 
-use std::process::Stdio;
 use std::time::Duration;
 
 use tokio::process::Command;
 use waxseal_storage::BoxFuture;
 
 use super::{Provider, Record};
-use crate::child::Started;
-
-/// How much of a command's complaint is repeated, in characters from its end.
-const MAX_COMPLAINT: usize = 500;
+use crate::child;
 
 /// A program with its first arguments. It is run as it stands, by no shell.
 #[derive(Debug)]
@@ -29,26 +25,8 @@ impl Exec {
             return Err("acme.ID.command is empty".to_owned());
         };
         let mut command = Command::new(program);
-        command
-            .args(arguments)
-            .args([action, &record.name, &record.value])
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .kill_on_drop(true);
-        let started = Started::start(&mut command).map_err(|e| format!("{program} cannot be run: {e}"))?;
-        let Ok(ended) = tokio::time::timeout(self.timeout, started.output()).await else {
-            return Err(format!("{program} {action} did not end within {} s", self.timeout.as_secs()));
-        };
-        let ended = ended.map_err(|e| format!("{program} cannot be waited for: {e}"))?;
-        if ended.status.success() {
-            return Ok(());
-        }
-        let said = String::from_utf8_lossy(&ended.stderr);
-        let skip = said.chars().count().saturating_sub(MAX_COMPLAINT);
-        let said: String =
-            said.chars().skip(skip).map(|char| if char.is_control() { ' ' } else { char }).collect();
-        Err(format!("{program} {action} failed ({}): {}", ended.status, said.trim()))
+        command.args(arguments).args([action, &record.name, &record.value]);
+        child::run(&mut command, &format!("{program} {action}"), self.timeout).await
     }
 }
 
@@ -104,6 +82,6 @@ mod tests {
         assert!(said.contains("did not end within"), "{said}");
         let missing = Exec::new(&["/nonexistent/hook".to_owned()], Duration::from_secs(5));
         let said = missing.add(&record()).await.expect_err("missing");
-        assert!(said.contains("/nonexistent/hook cannot be run"), "{said}");
+        assert!(said.contains("/nonexistent/hook present cannot be run"), "{said}");
     }
 }

@@ -1,0 +1,134 @@
+//! Files that other programs read: whole or not at all, and never anybody else's for a moment.
+
+use std::ffi::OsString;
+use std::fs::{self, File, OpenOptions, Permissions};
+use std::io::{self, Write as _};
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _, fchown};
+use std::path::{Path, PathBuf};
+
+use nix::unistd::{Group, User};
+
+/// A file to be.
+pub(super) struct Content<'a> {
+    pub(super) path: &'a Path,
+    pub(super) text: &'a [u8],
+    pub(super) mode: u32,
+}
+
+/// User and group by their numbers; `None` leaves them.
+pub(super) type Owner = (Option<u32>, Option<u32>);
+
+/// Reads `USER`, `USER:GROUP` or `:GROUP`, names or numbers.
+pub(super) fn owner(text: &str) -> Result<Owner, String> {
+    let (user, group) = text.split_once(':').map_or((text, ""), |(user, group)| (user, group));
+    let unknown = |what: &str, name: &str| format!("there is no {what} {name:?} on this machine");
+    let user_of = |name: &str| match name.parse() {
+        Ok(number) => Ok(number),
+        Err(_) => User::from_name(name)
+            .ok()
+            .flatten()
+            .map(|user| user.uid.as_raw())
+            .ok_or_else(|| unknown("user", name)),
+    };
+    let group_of = |name: &str| match name.parse() {
+        Ok(number) => Ok(number),
+        Err(_) => Group::from_name(name)
+            .ok()
+            .flatten()
+            .map(|group| group.gid.as_raw())
+            .ok_or_else(|| unknown("group", name)),
+    };
+    let given = |text: &str| (!text.is_empty()).then(|| text.to_owned());
+    Ok((
+        given(user).map(|user| user_of(&user)).transpose()?,
+        given(group).map(|group| group_of(&group)).transpose()?,
+    ))
+}
+
+/// Writes those of `contents` that differ from what is there, all beside their places first; whether any did.
+pub(super) fn write(contents: &[Content<'_>], owner: Owner) -> Result<bool, (PathBuf, io::Error)> {
+    let mut waiting = Vec::new();
+    for content in contents {
+        if fs::read(content.path).is_ok_and(|there| there == content.text) {
+            continue;
+        }
+        let beside = beside(content.path);
+        waiting.push((beside.clone(), content.path));
+        if let Err(error) = make(&beside, content, owner) {
+            for (beside, _) in waiting {
+                let _ = fs::remove_file(beside);
+            }
+            return Err((content.path.to_owned(), error));
+        }
+    }
+    for (beside, path) in &waiting {
+        let renamed = fs::rename(beside, path).and_then(|()| match path.parent() {
+            Some(directory) => File::open(directory)?.sync_all(),
+            None => Ok(()),
+        });
+        renamed.map_err(|error| (path.to_path_buf(), error))?;
+    }
+    Ok(!waiting.is_empty())
+}
+
+fn beside(path: &Path) -> PathBuf {
+    let mut name = OsString::from(".");
+    name.push(path.file_name().unwrap_or_default());
+    name.push(format!(".waxseal-{}", std::process::id()));
+    path.with_file_name(name)
+}
+
+fn make(path: &Path, content: &Content<'_>, (user, group): Owner) -> io::Result<()> {
+    // Left by one of the same number that died.
+    let _ = fs::remove_file(path);
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+    file.write_all(content.text)?;
+    if user.is_some() || group.is_some() {
+        fchown(&file, user, group)?;
+    }
+    file.set_permissions(Permissions::from_mode(content.mode))?;
+    file.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::MetadataExt as _;
+
+    #[test]
+    fn files_have_their_mode_and_nothing_is_left_beside_them() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("key.pem");
+        fs::write(&path, "old").expect("written");
+        let before = fs::metadata(&path).expect("there").ino();
+        let content = |text| Content { path: &path, text, mode: 0o640 };
+        assert!(write(&[content(b"new")], (None, None)).expect("written"));
+        let after = fs::metadata(&path).expect("there");
+        assert_eq!(after.permissions().mode() & 0o7777, 0o640);
+        assert_ne!(after.ino(), before, "another file in its place, not the same one written over");
+        assert!(!write(&[content(b"new")], (None, None)).expect("nothing to do"));
+        assert_eq!(fs::read_dir(dir.path()).expect("read").count(), 1);
+    }
+
+    #[test]
+    fn where_one_file_cannot_be_made_the_other_stays_as_it_was() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let (key, lost) = (dir.path().join("key.pem"), dir.path().join("missing/cert.pem"));
+        fs::write(&key, "old").expect("written");
+        let contents = [&key, &lost].map(|path| Content { path, text: b"new", mode: 0o600 });
+        let (path, _) = write(&contents, (None, None)).expect_err("no such directory");
+        assert_eq!(path, lost);
+        assert_eq!(fs::read(&key).expect("read"), b"old");
+        assert_eq!(fs::read_dir(dir.path()).expect("read").count(), 1);
+    }
+
+    #[test]
+    fn owners_are_names_or_numbers() {
+        assert_eq!(owner("root"), Ok((Some(0), None)));
+        assert_eq!(owner("root:root"), Ok((Some(0), Some(0))));
+        assert_eq!(owner(":12"), Ok((None, Some(12))));
+        assert_eq!(owner("7:8"), Ok((Some(7), Some(8))));
+        let said = owner("nobody-of-that-name").expect_err("unknown");
+        assert!(said.contains("no user \"nobody-of-that-name\""), "{said}");
+    }
+}
