@@ -1,7 +1,7 @@
 //! IMAP4rev1 (RFC 3501) and IMAP4rev2 (RFC 9051).
 //!
-//! A session reads a command ([`input`] on [`wire`]), understands it ([`syntax`]), and does it: what concerns an open folder on a
-//! thread for file work. What is told of a message is in [`message`]. A command is answered before the next is read, so that answers
+//! A session reads a command (`input` on `wire`), understands it (`syntax`), and does it: what concerns an open folder on a
+//! thread for file work. What is told of a message is in `message`. A command is answered before the next is read, so that answers
 //! come in order and the numbers a client uses are those it was told last.
 
 mod append;
