@@ -14,6 +14,7 @@ mod clock;
 mod directory;
 mod dns;
 mod export;
+mod hoster;
 mod http;
 mod import;
 mod issuer;
@@ -38,6 +39,7 @@ pub use clock::Clock;
 pub use directory::{Directory, DirectoryError, Meta};
 pub use dns::{Caa, CaaSet, Dns, DnsError};
 pub use export::{Export, ExportError, Exporter, exports, remove_exports};
+pub use hoster::{Credentials, Hoster, Want, hosters};
 pub use http::{Http, HttpError, Reply};
 pub use import::{Import, Origin, Pair, Verdict, import, pairs};
 pub use issuer::{

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use zeroize::Zeroizing;
 
+use crate::hoster::{Credentials, Hoster};
 use crate::name::Name;
 
 /// One `acme.ID`: a CA, how to prove names to it, and the names of one certificate.
@@ -164,12 +165,12 @@ pub enum DnsProvider {
         /// The key, decoded.
         secret: Zeroizing<Vec<u8>>,
     },
-    /// Cloudflare's API.
-    Cloudflare {
-        /// The token.
-        secret: Zeroizing<String>,
-        /// For the old kind of key.
-        email: Option<String>,
+    /// The API of a hoster.
+    Hoster {
+        /// Whose.
+        hoster: &'static Hoster,
+        /// What it wants to be told.
+        credentials: Credentials,
         /// For each request.
         timeout: Duration,
     },
@@ -186,7 +187,7 @@ impl fmt::Debug for DnsProvider {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Rfc2136Tsig { server, key, .. } => write!(f, "rfc2136-tsig {server} {key}"),
-            Self::Cloudflare { .. } => f.write_str("cloudflare"),
+            Self::Hoster { hoster, .. } => f.write_str(hoster.name),
             Self::Exec { command, .. } => write!(f, "exec {command:?}"),
         }
     }

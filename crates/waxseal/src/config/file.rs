@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use waxseal_tls::PemSource;
 
-use super::reader::{Named, table};
+use super::reader::{Located, Named, table};
 use super::values::{Roots, Word, Words};
 
 table! {
@@ -162,9 +162,62 @@ table! {
         tsig_algorithm: Word,
         key: Word,
         secret: Word,
-        email: Word,
         timeout: Duration,
         command: Words,
+        // What the APIs of DNS hosters want besides; see `Acme::credential`.
+        access_token: Word,
+        account: Word,
+        client_ip: Word,
+        client_token: Word,
+        compartment: Word,
+        configuration: Word,
+        consumer_key: Word,
+        email: Word,
+        endpoint: Word,
+        environment: Word,
+        passphrase: Word,
+        project: Word,
+        region: Word,
+        resource_group: Word,
+        server: Word,
+        sub_user: Word,
+        subscription: Word,
+        tenant: Word,
+        user: Word,
+        view: Word,
+        zone: Word,
+    }
+}
+
+impl Acme {
+    /// What a hoster calls `key`; `None` also for a key that no hoster wants.
+    pub(crate) fn credential(&self, key: &str) -> &Option<Located<Word>> {
+        match key {
+            "access-token" => &self.access_token,
+            "account" => &self.account,
+            "client-ip" => &self.client_ip,
+            "client-token" => &self.client_token,
+            "compartment" => &self.compartment,
+            "configuration" => &self.configuration,
+            "consumer-key" => &self.consumer_key,
+            "email" => &self.email,
+            "endpoint" => &self.endpoint,
+            "environment" => &self.environment,
+            "key" => &self.key,
+            "passphrase" => &self.passphrase,
+            "project" => &self.project,
+            "region" => &self.region,
+            "resource-group" => &self.resource_group,
+            "secret" => &self.secret,
+            "server" => &self.server,
+            "sub-user" => &self.sub_user,
+            "subscription" => &self.subscription,
+            "tenant" => &self.tenant,
+            "user" => &self.user,
+            "view" => &self.view,
+            "zone" => &self.zone,
+            _ => &None,
+        }
     }
 }
 

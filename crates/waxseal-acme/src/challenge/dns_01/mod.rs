@@ -1,7 +1,11 @@
 //! dns-01 (RFC 8555 section 8.4): a TXT record, set through a provider and waited for until the zone's own servers
 //! show it.
 
+#[cfg(feature = "dns-providers")]
+mod cloudflare;
 mod exec;
+#[cfg(feature = "dns-providers")]
+pub(crate) mod hosters;
 #[cfg(feature = "dns-providers")]
 mod update;
 
@@ -32,12 +36,14 @@ pub(crate) enum Dns01Error {
     Address(String),
     #[error("the TXT record {record} cannot be set: {why}")]
     Set { record: String, why: String },
+    #[cfg_attr(not(feature = "dns-providers"), expect(dead_code, reason = "needs providers"))]
+    #[error("{0}")]
+    Provider(String),
     #[error(
         "the TXT record {record} is set, but after {waited} s it is still not shown by {}; raise propagation-timeout, or see why these servers lag",
         list(.servers)
     )]
     NotSeen { record: String, waited: u64, servers: Vec<String> },
-    #[cfg_attr(feature = "dns-providers", expect(dead_code, reason = "only built without providers"))]
     #[error("this build of waxseal has no DNS providers; take provider = \"exec\"")]
     NoProviders,
 }
@@ -63,6 +69,33 @@ pub(crate) trait Provider: fmt::Debug + Send + Sync {
     fn needs_zone(&self) -> bool;
 }
 
+fn provider(settings: &DnsProvider) -> Result<Box<dyn Provider>, Dns01Error> {
+    match settings {
+        DnsProvider::Exec { command, timeout } => Ok(Box::new(exec::Exec::new(command, *timeout))),
+        #[cfg(feature = "dns-providers")]
+        DnsProvider::Rfc2136Tsig { server, tcp, algorithm, key, secret } => {
+            Ok(Box::new(update::Update::rfc2136((*server, *tcp), *algorithm, key, secret)?))
+        }
+        #[cfg(feature = "dns-providers")]
+        DnsProvider::Hoster { hoster, credentials, timeout } => {
+            Ok(Box::new(update::Update::hoster(hoster, credentials, *timeout)?))
+        }
+        #[cfg(not(feature = "dns-providers"))]
+        _ => Err(Dns01Error::NoProviders),
+    }
+}
+
+impl DnsProvider {
+    /// Whether records could be set with these settings, as far as that is known without asking anybody.
+    ///
+    /// # Errors
+    ///
+    /// Why not.
+    pub fn check(&self) -> Result<(), String> {
+        provider(self).map(drop).map_err(|error| error.to_string())
+    }
+}
+
 /// The way to prove names by DNS.
 #[derive(Debug)]
 pub(crate) struct Dns01 {
@@ -73,14 +106,7 @@ pub(crate) struct Dns01 {
 
 impl Dns01 {
     pub(crate) fn new(settings: &DnsSettings, dns: Arc<Dns>) -> Result<Self, Dns01Error> {
-        let provider: Box<dyn Provider> = match &settings.provider {
-            DnsProvider::Exec { command, timeout } => Box::new(exec::Exec::new(command, *timeout)),
-            #[cfg(feature = "dns-providers")]
-            other => Box::new(update::Update::new(other)?),
-            #[cfg(not(feature = "dns-providers"))]
-            _ => return Err(Dns01Error::NoProviders),
-        };
-        Ok(Self { provider, settings: settings.clone(), dns })
+        Ok(Self { provider: provider(&settings.provider)?, settings: settings.clone(), dns })
     }
 
     /// The record that proves `name`, where it has to stand.

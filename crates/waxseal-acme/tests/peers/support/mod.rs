@@ -4,6 +4,7 @@
 pub(crate) mod fake_ca;
 pub(crate) mod knot;
 pub(crate) mod pebble;
+pub(crate) mod powerdns;
 pub(crate) mod respond;
 
 use std::fs::File;

@@ -81,7 +81,7 @@ impl One<'_, '_> {
         let preflight = self.ledger.only("preflight", (Origin::Acme, &table.preflight), true);
         let public_ip = self.public_ip();
         let fallback = self.word("fallback", &table.fallback, None);
-        let dns = self.dns(challenge);
+        let dns = self.dns(challenge, names.as_deref());
         Some(Acme {
             settings: Arc::new(Settings {
                 id: self.name.value.as_str().into(),

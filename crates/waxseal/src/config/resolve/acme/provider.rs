@@ -1,14 +1,19 @@
 //! dns-01: who sets the records.
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use waxseal_acme::{ChallengeKind, DnsProvider, DnsSettings, TsigAlgorithm};
+use waxseal_acme::{
+    ChallengeKind, DnsProvider, DnsSettings, Hoster, Name, NameKind, TsigAlgorithm, Want, hosters,
+};
 
 use super::{One, texts};
 use crate::config::nearest::Origin;
+use crate::config::reader::Located;
 use crate::config::resolve::choice::choose;
 use crate::config::resolve::number::within;
+use crate::config::values::Word;
 
 const POLLING_INTERVAL: Duration = Duration::from_secs(15);
 const PROPAGATION_TIMEOUT: Duration = Duration::from_secs(60);
@@ -16,24 +21,60 @@ const TTL: Duration = Duration::from_secs(300);
 const PROVIDER_TIMEOUT: Duration = Duration::from_secs(30);
 const DNS_PORT: u16 = 53;
 
-const PROVIDERS: [(&str, Provider); 3] =
-    [("rfc2136-tsig", Provider::Rfc2136Tsig), ("cloudflare", Provider::Cloudflare), ("exec", Provider::Exec)];
-const PROVIDER_STRANGERS: [(&str, &str); 3] =
-    [("rfc2136", "`rfc2136-tsig`"), ("nsupdate", "`rfc2136-tsig`"), ("script", "`exec`, with `command`")];
+/// What other programs call them.
+const PROVIDER_STRANGERS: [(&str, &str); 13] = [
+    ("rfc2136", "`rfc2136-tsig`"),
+    ("nsupdate", "`rfc2136-tsig`"),
+    ("script", "`exec`, with `command`"),
+    ("akamai", "`edgedns`"),
+    ("aws", "`route53`"),
+    ("azure", "`azuredns`"),
+    ("gandi", "`gandiv5`"),
+    ("gcloud", "`google-cloud-dns`"),
+    ("googledomains", "`google-cloud-dns`"),
+    ("he", "`hurricane`"),
+    ("oci", "`oraclecloud`"),
+    ("powerdns", "`pdns`"),
+    ("dnspod", "`tencentcloud`"),
+];
 const TRANSPORTS: [(&str, bool); 2] = [("tcp", true), ("udp", false)];
+/// What only one provider takes, beside what hosters want.
+const TSIG: [&str; 6] = ["host", "port", "protocol", "tsig-algorithm", "key", "secret"];
+const EXEC: [&str; 1] = ["command"];
 
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy)]
 enum Provider {
     Rfc2136Tsig,
-    Cloudflare,
+    Hoster(&'static Hoster),
     Exec,
+}
+
+impl Provider {
+    fn all() -> Vec<(&'static str, Self)> {
+        let mut all = vec![("rfc2136-tsig", Self::Rfc2136Tsig), ("exec", Self::Exec)];
+        all.extend(hosters().map(|hoster| (hoster.name, Self::Hoster(hoster))));
+        all
+    }
+
+    fn takes(self, key: &str) -> bool {
+        match self {
+            Self::Rfc2136Tsig => TSIG.contains(&key),
+            Self::Exec => EXEC.contains(&key),
+            Self::Hoster(hoster) => hoster.wants.iter().any(|want| want.key == key),
+        }
+    }
 }
 
 impl One<'_, '_> {
     /// How records are set; `None` where none are.
-    pub(super) fn dns(&mut self, challenge: ChallengeKind) -> Result<Option<DnsSettings>, ()> {
+    pub(super) fn dns(
+        &mut self,
+        challenge: ChallengeKind,
+        names: Option<&[Name]>,
+    ) -> Result<Option<DnsSettings>, ()> {
         let table = self.table;
-        let provider = choose(&table.provider, "provider", &PROVIDERS, &PROVIDER_STRANGERS, self.problems);
+        let provider =
+            choose(&table.provider, "provider", &Provider::all(), &PROVIDER_STRANGERS, self.problems);
         if challenge != ChallengeKind::Dns01 {
             if let Some(word) = &table.provider {
                 self.problems
@@ -45,7 +86,8 @@ impl One<'_, '_> {
         self.word("provider", &table.provider, None);
         let Some(provider) = provider else {
             if table.provider.is_none() {
-                self.missing("provider", "provider", "dns-01 wants one: rfc2136-tsig, cloudflare or exec");
+                let help = "dns-01 wants one: rfc2136-tsig, exec, or a DNS hoster such as cloudflare";
+                self.missing("provider", "provider", help);
             }
             return Err(());
         };
@@ -56,19 +98,43 @@ impl One<'_, '_> {
         let ttl = duration("ttl", &table.ttl, TTL);
         let timeout = duration("timeout", &table.timeout, PROVIDER_TIMEOUT);
         let origin = self.word("origin", &table.origin, None);
-        let provider = match provider.value {
+        self.strays(&provider);
+        let polling_interval = polling_interval.max(Duration::from_secs(1));
+        let decided = match provider.value {
             Provider::Rfc2136Tsig => self.rfc2136(),
-            Provider::Cloudflare => self.cloudflare(timeout),
+            Provider::Hoster(hoster) => self.hoster(&provider.with(hoster), names, timeout),
             Provider::Exec => self.exec(timeout),
         };
-        let polling_interval = polling_interval.max(Duration::from_secs(1));
-        Ok(Some(DnsSettings {
-            provider: provider.ok_or(())?,
-            polling_interval,
-            propagation_timeout,
-            ttl,
-            origin,
-        }))
+        let decided = decided.ok_or(())?;
+        if let Err(why) = decided.check() {
+            let word = table.provider.as_ref().map_or("", |word| word.value.as_str());
+            self.problems.error(provider.span, format!("provider `{word}` cannot be used: {why}"));
+            return Err(());
+        }
+        Ok(Some(DnsSettings { provider: decided, polling_interval, propagation_timeout, ttl, origin }))
+    }
+
+    /// Warns of what some providers take, but not this one.
+    fn strays(&mut self, provider: &Located<Provider>) {
+        let table = self.table;
+        let name = table.provider.as_ref().map_or("", |word| word.value.as_str());
+        let wanted = hosters().flat_map(|hoster| hoster.wants).map(|want| want.key);
+        let keys: BTreeSet<&str> = wanted.chain(TSIG).chain(EXEC).collect();
+        for key in keys.into_iter().filter(|key| !provider.value.takes(key)) {
+            let word = |word: &Option<Located<Word>>| word.as_ref().map(|word| word.key.clone());
+            let span = match key {
+                "host" => word(&table.host),
+                "protocol" => word(&table.protocol),
+                "tsig-algorithm" => word(&table.tsig_algorithm),
+                "port" => table.port.as_ref().map(|port| port.key.clone()),
+                "command" => table.command.as_ref().map(|command| command.key.clone()),
+                _ => word(table.credential(key)),
+            };
+            if let Some(span) = span {
+                let title = format!("this has no effect: provider {name} takes no `{key}`");
+                self.problems.warning(span, title).help("remove it, or see whether another key was meant");
+            }
+        }
     }
 
     fn rfc2136(&mut self) -> Option<DnsProvider> {
@@ -112,19 +178,50 @@ impl One<'_, '_> {
         })
     }
 
-    fn cloudflare(&mut self, timeout: Duration) -> Option<DnsProvider> {
+    fn hoster(
+        &mut self,
+        hoster: &Located<&'static Hoster>,
+        names: Option<&[Name]>,
+        timeout: Duration,
+    ) -> Option<DnsProvider> {
         let table = self.table;
-        self.secret("secret", &table.secret);
-        let email = self.word("email", &table.email, None);
-        let Some(secret) = &table.secret else {
-            self.missing(
-                "secret",
-                "secret",
-                "provider cloudflare wants an API token with the right to edit DNS",
-            );
+        let span = hoster.span.clone();
+        let hoster = hoster.value;
+        let mut credentials = Some(Vec::new());
+        for want in hoster.wants {
+            let written = table.credential(want.key);
+            if want.is_secret() {
+                self.secret(want.key, written);
+            } else {
+                self.word(want.key, written, None);
+            }
+            match written.as_ref().map(|word| word.value.as_str().trim()) {
+                Some("") => {
+                    let span = written.as_ref().map(|word| word.span.clone());
+                    self.problems.error(span, format!("`{}` is empty", want.key)).help(wanted(hoster));
+                    credentials = None;
+                }
+                Some(value) => {
+                    if let Some(credentials) = &mut credentials {
+                        credentials.push((want.key, value.to_owned()));
+                    }
+                }
+                None if want.optional => {}
+                None => {
+                    self.missing(want.key, &want.key.replace('-', "_"), &wanted(hoster));
+                    credentials = None;
+                }
+            }
+        }
+        let both = names.filter(|_| hoster.one_record).and_then(with_its_wildcard);
+        if let Some(name) = both {
+            let title = format!("{} keeps one TXT record for a name, and {name} wants two", hoster.title);
+            self.problems.error(span, title).help(format!(
+                "{name} and *.{name} are proved by the same record: leave one of them to another [acme.NAME]"
+            ));
             return None;
-        };
-        Some(DnsProvider::Cloudflare { secret: secret.value.as_str().to_owned().into(), email, timeout })
+        }
+        Some(DnsProvider::Hoster { hoster, credentials: credentials?.into_iter().collect(), timeout })
     }
 
     fn exec(&mut self, timeout: Duration) -> Option<DnsProvider> {
@@ -136,4 +233,22 @@ impl One<'_, '_> {
         };
         Some(DnsProvider::Exec { command: texts(list), timeout })
     }
+}
+
+/// All that a hoster wants, in words.
+fn wanted(hoster: &Hoster) -> String {
+    let each = |want: &Want| {
+        let may = if want.optional { ", if wanted" } else { "" };
+        format!("`{}` ({}{may})", want.key, want.what)
+    };
+    let all: Vec<_> = hoster.wants.iter().map(each).collect();
+    format!("provider {} wants {}", hoster.name, all.join(", "))
+}
+
+/// A name of which the wildcard below it is wanted too.
+fn with_its_wildcard(names: &[Name]) -> Option<&str> {
+    names.iter().filter(|name| name.is_wildcard()).find_map(|wildcard| {
+        let NameKind::Wildcard(base) = wildcard.kind() else { return None };
+        names.iter().any(|name| name.kind() == NameKind::Dns(base)).then_some(base)
+    })
 }
