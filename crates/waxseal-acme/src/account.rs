@@ -3,7 +3,7 @@
 //!
 //! Its key is kept before the CA hears of it, for a CA answers a second registration of a key with the account it
 //! made for the first (RFC 8555 section 7.3.1). The library's way to register either makes the key itself or takes
-//! neither contacts nor an external account, so that this one request is written here.
+//! neither contacts nor an external account, and it reads no list of orders, so that these requests are written here.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -22,7 +22,7 @@ use zeroize::Zeroizing;
 
 use crate::challenge::storage;
 use crate::directory::Directory;
-use crate::http::{Http, HttpError, Wire};
+use crate::http::{Http, HttpError, Reply, Wire};
 use crate::issuer::{Fault, IssueError, Stage};
 use crate::settings::Eab;
 use crate::words;
@@ -48,6 +48,7 @@ pub(crate) struct Open {
     pub(crate) account: Account,
     /// See [`Wire::made`].
     pub(crate) made: Arc<Mutex<Option<String>>>,
+    key: Zeroizing<Vec<u8>>,
 }
 
 /// Where accounts are kept, and what is told to the CA.
@@ -67,13 +68,24 @@ impl Accounts<'_> {
             Some(kept) => kept,
             None => self.make(directory, &place).await?,
         };
-        let (id, key) = kept;
+        let (id, key): Known = kept;
         let wire = Wire::new(self.http.clone());
         let made = wire.made();
         let builder = Account::builder_with_http(Box::new(wire));
         let account = builder.from_parts(id, PrivatePkcs8KeyDer::from(key.as_slice()), directory.url.clone());
         let account = account.await.map_err(|e| words::refused(Stage::Account, &e))?;
-        Ok(Open { account, made })
+        Ok(Open { account, made, key })
+    }
+
+    /// Asks for a document of the account's own (RFC 8555 section 6.3), of a kind that the library does not know.
+    pub(crate) async fn ask(
+        &self,
+        directory: &Directory,
+        open: &Open,
+        url: &str,
+    ) -> Result<Reply, IssueError> {
+        let key = key_pair(&open.key)?;
+        self.send(directory, url, &key, json!({ "kid": open.account.id() }), "").await
     }
 
     /// Forgets the account's address, for the CA no longer knows it; the next [`open`](Self::open) registers again.
@@ -162,7 +174,7 @@ impl Accounts<'_> {
 
     /// Asks for an account (RFC 8555 section 7.3); its address.
     async fn register(&self, directory: &Directory, key: &[u8]) -> Result<String, IssueError> {
-        let key = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, key).map_err(|_| no_key())?;
+        let key = key_pair(key)?;
         let url = &directory.new_account;
         let mut payload = json!({ "termsOfServiceAgreed": true, "contact": self.contact });
         if let Some(eab) = self.eab {
@@ -171,24 +183,40 @@ impl Accounts<'_> {
         if let Some(terms) = &directory.meta.terms_of_service {
             tracing::info!(%terms, "agreeing to the terms of service of {}", directory.url);
         }
-        let mut refusals = 0;
-        let reply = loop {
-            let nonce = nonce(self.http, &directory.new_nonce).await?;
-            let protected = json!({ "alg": "ES256", "jwk": jwk(&key), "nonce": nonce, "url": url });
-            let sign = |text: &[u8]| key.sign(&SystemRandom::new(), text).map(|it| it.as_ref().to_vec());
-            let body = jws(&protected, &payload, sign).map_err(|_| no_key())?;
-            match self.http.post_jose(url, body.to_string().into_bytes()).await {
-                Ok(reply) => break reply,
-                Err(error) if error.is_stale_nonce() && refusals < MAX_NONCES => refusals += 1,
-                Err(error) => return Err(words::unanswered(Stage::Account, &error)),
-            }
-        };
+        let who = json!({ "jwk": jwk(&key) });
+        let reply = self.send(directory, url, &key, who, &payload.to_string()).await?;
         let id = reply.headers.get(LOCATION).and_then(|value| value.to_str().ok());
         let id = id.filter(|id| !id.is_empty());
         id.map(str::to_owned).ok_or_else(|| {
             let said = format!("{url} made an account but does not say where it is");
             IssueError::new(Stage::Account, Fault::Ca, said)
         })
+    }
+
+    /// Sends a signed request (RFC 8555 section 6.2), again for as long as only its nonce is refused. `who`: the key or
+    /// its account, as a header names them.
+    async fn send(
+        &self,
+        directory: &Directory,
+        url: &str,
+        key: &EcdsaKeyPair,
+        who: Value,
+        payload: &str,
+    ) -> Result<Reply, IssueError> {
+        let mut protected = who;
+        protected["alg"] = json!("ES256");
+        protected["url"] = json!(url);
+        let mut refusals = 0;
+        loop {
+            protected["nonce"] = json!(nonce(self.http, &directory.new_nonce).await?);
+            let sign = |text: &[u8]| key.sign(&SystemRandom::new(), text).map(|it| it.as_ref().to_vec());
+            let body = jws(&protected, payload, sign).map_err(|_| no_key())?;
+            match self.http.post_jose(url, body.to_string().into_bytes()).await {
+                Ok(reply) => return Ok(reply),
+                Err(error) if error.is_stale_nonce() && refusals < MAX_NONCES => refusals += 1,
+                Err(error) => return Err(words::unanswered(Stage::Account, &error)),
+            }
+        }
     }
 }
 
@@ -202,6 +230,10 @@ fn known(stored: &Stored) -> Option<Known> {
 
 fn decoded(key: &str) -> Option<Zeroizing<Vec<u8>>> {
     BASE64_URL_SAFE_NO_PAD.decode(key).ok().map(Zeroizing::new)
+}
+
+fn key_pair(key: &[u8]) -> Result<EcdsaKeyPair, IssueError> {
+    EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, key).map_err(|_| no_key())
 }
 
 fn no_key() -> IssueError {
@@ -220,11 +252,11 @@ async fn nonce(http: &Http, url: &str) -> Result<String, IssueError> {
 /// A signature over both, as flattened JSON (RFC 7515 section 7.2.2).
 fn jws(
     protected: &Value,
-    payload: &Value,
+    payload: &str,
     sign: impl FnOnce(&[u8]) -> Result<Vec<u8>, Unspecified>,
 ) -> Result<Value, Unspecified> {
-    let encode = |value: &Value| BASE64_URL_SAFE_NO_PAD.encode(value.to_string());
-    let (protected, payload) = (encode(protected), encode(payload));
+    let encode = |text: &str| BASE64_URL_SAFE_NO_PAD.encode(text);
+    let (protected, payload) = (encode(&protected.to_string()), encode(payload));
     let signature = sign(format!("{protected}.{payload}").as_bytes())?;
     let signature = BASE64_URL_SAFE_NO_PAD.encode(signature);
     Ok(json!({ "protected": protected, "payload": payload, "signature": signature }))
@@ -242,6 +274,6 @@ fn jwk(key: &EcdsaKeyPair) -> Value {
 fn bind(eab: &Eab, jwk: &Value, url: &str) -> Value {
     let protected = json!({ "alg": "HS256", "kid": eab.kid, "url": url });
     let key = hmac::Key::new(hmac::HMAC_SHA256, &eab.hmac_key);
-    let bound = jws(&protected, jwk, |text| Ok(hmac::sign(&key, text).as_ref().to_vec()));
+    let bound = jws(&protected, &jwk.to_string(), |text| Ok(hmac::sign(&key, text).as_ref().to_vec()));
     bound.unwrap_or_default()
 }

@@ -73,6 +73,7 @@ impl Credentials {
     }
 
     /// The value of one that it can do without.
+    #[cfg(feature = "dns-providers")]
     pub(crate) fn may(&self, key: &str) -> Option<&str> {
         self.0.get(key).map(|value| value.as_str())
     }

@@ -131,6 +131,13 @@ impl fmt::Debug for Http {
     }
 }
 
+impl Reply {
+    /// The target of its link of that relation (RFC 8288).
+    pub(crate) fn link(&self, relation: &str) -> Option<String> {
+        linked(&self.headers, relation)
+    }
+}
+
 impl Http {
     /// A client that believes `roots`. `dns` is asked for the CA's address where it was set on purpose, else the
     /// system is.

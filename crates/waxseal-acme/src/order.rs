@@ -4,6 +4,7 @@
 //! place and taken away, and what is told of a failure are settled here.
 
 mod key;
+mod lost;
 mod pending;
 mod run;
 mod validation;

@@ -1,4 +1,5 @@
 //! The order in flight: its address at the CA and the key it is for, so that a process that dies does not waste it.
+//! It is written down before the CA is asked, and again with the address once that is known.
 
 use serde::{Deserialize, Serialize};
 use waxseal_storage::{Guard, Key, Storage, keys};
@@ -6,14 +7,15 @@ use zeroize::Zeroizing;
 
 use crate::challenge::storage;
 use crate::issuer::{IssueError, OrderRequest};
+use crate::settings::KeyType;
 
 /// What is kept of an order.
 #[derive(Clone, Serialize, Deserialize)]
 pub(super) struct Pending {
     /// The CA.
     pub(super) directory: String,
-    /// The order's address.
-    pub(super) url: String,
+    /// The order's address; `None` while the CA is asked for it.
+    pub(super) url: Option<String>,
     /// The key that the certificate will be for, PEM.
     pub(super) key: Zeroizing<String>,
     /// The profile asked for.
@@ -46,6 +48,17 @@ impl<'a> Place<'a> {
                 && it.profile == want.profile
                 && want.reuse_key.as_ref().is_none_or(|key| *key == it.key)
         }))
+    }
+
+    /// The orders in flight for the same names with other kinds of keys.
+    pub(super) async fn siblings(&self, want: &OrderRequest) -> Result<Vec<Pending>, IssueError> {
+        let mut siblings = Vec::new();
+        for kind in KeyType::ALL.into_iter().filter(|kind| *kind != want.key_type) {
+            let key = keys::order(&want.name_texts(), kind.as_str()).map_err(|e| storage(&e.into()))?;
+            let stored = self.storage.get(&key).await.map_err(|e| storage(&e))?;
+            siblings.extend(stored.and_then(|it| serde_json::from_slice::<Pending>(&it.value).ok()));
+        }
+        Ok(siblings)
     }
 
     pub(super) async fn keep(&self, pending: &Pending) -> Result<(), IssueError> {

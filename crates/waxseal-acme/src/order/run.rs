@@ -83,8 +83,14 @@ impl Run<'_> {
 
     /// The order that is under way, else a new one.
     async fn order(&self, open: &Open) -> Result<(Order, Pending), Refusal> {
-        if let Some(pending) = self.place.read(&self.directory.url, self.want).await? {
-            if let Some(order) = self.resume(&open.account, &pending).await? {
+        if let Some(mut pending) = self.place.read(&self.directory.url, self.want).await? {
+            if pending.url.is_none() {
+                pending.url = self.lost(open).await?;
+                self.place.keep(&pending).await?;
+            }
+            if let Some(url) = &pending.url
+                && let Some(order) = self.resume(&open.account, url).await?
+            {
                 return Ok((order, pending));
             }
             self.place.forget().await;
@@ -98,21 +104,19 @@ impl Run<'_> {
                 IssueError::new(Stage::Order, Fault::Internal, said)
             })?,
         };
+        let directory = self.directory.url.clone();
+        let mut pending = Pending { directory, url: None, key, profile: self.want.profile.clone() };
+        self.place.keep(&pending).await?;
         let order = self.make_order(open).await?;
-        let pending = Pending {
-            directory: self.directory.url.clone(),
-            url: order.url().to_owned(),
-            key,
-            profile: self.want.profile.clone(),
-        };
+        pending.url = Some(order.url().to_owned());
         self.place.keep(&pending).await?;
         Ok((order, pending))
     }
 
     /// The order that an earlier process left; `None` when nothing can come of it any more.
-    async fn resume(&self, account: &Account, pending: &Pending) -> Result<Option<Order>, IssueError> {
-        self.step(Stage::Order, format!("going on with the order {}", pending.url)).await;
-        match with_fresh_nonce!(account.order(pending.url.clone()).await) {
+    async fn resume(&self, account: &Account, url: &str) -> Result<Option<Order>, IssueError> {
+        self.step(Stage::Order, format!("going on with the order {url}")).await;
+        match with_fresh_nonce!(account.order(url.to_owned()).await) {
             Ok(mut order) => {
                 let useful = match order.state().status {
                     OrderStatus::Invalid => false,

@@ -236,3 +236,56 @@ async fn a_crash_at_any_step_wastes_no_order_and_makes_no_second_account() {
         assert_eq!((accounts, orders), (1, 1), "at {stage}");
     }
 }
+
+/// Leaves an order as a crash does that falls between the CA's answer and the note of its address.
+async fn order_unheard_of(party: &Party, names: &[&str]) {
+    let issuer = party.issuer();
+    let want = party.want(names, KeyType::EcdsaP256);
+    let (progress, brake) = Progress::unseen().stopping_at(Stage::Challenge);
+    tokio::select! {
+        done = issuer.issue(&want, &progress) => panic!("went on: {done:?}"),
+        () = brake.reached() => {}
+    }
+    let place = order_key(names);
+    let kept = party.storage.get(&place).await.expect("read").expect("there");
+    let mut kept: serde_json::Value = serde_json::from_slice(&kept.value).expect("JSON");
+    assert!(kept["url"].take().is_string());
+    let value = serde_json::to_vec(&kept).expect("JSON");
+    party.storage.put(&place, &value, Guard::Always).await.expect("written");
+}
+
+#[tokio::test]
+async fn an_order_whose_address_was_never_heard_of_is_found_in_the_accounts_list() {
+    let ground = Ground::new();
+    let pebble = Pebble::start(&ground, &Wishes { refused_nonces: 15, ..Wishes::default() });
+    let party = party(&pebble, ChallengeKind::Http01).await;
+    let _http = respond::http_01(ground.at(HTTP), Arc::clone(&party.answers)).await;
+    // Others in the list, before and after, one of them with the same names that has served.
+    party.issue(&["other.waxseal.test"]).await.expect("a certificate");
+    let names = ["mail.waxseal.test", "imap.waxseal.test"];
+    party.issue(&names).await.expect("a certificate");
+    party.storage.delete(&order_key(&names), Guard::Always).await.expect("deleted");
+    order_unheard_of(&party, &names).await;
+    party.issue(&["mail.waxseal.test"]).await.expect("a certificate");
+    party.issue(&names).await.expect("a certificate");
+    assert_eq!(pebble.server.log().matches("Added order").count(), 4);
+}
+
+#[tokio::test]
+async fn the_order_of_another_kind_of_key_is_not_taken_for_a_lost_one() {
+    let ground = Ground::new();
+    let pebble = Pebble::start(&ground, &Wishes::default());
+    let party = party(&pebble, ChallengeKind::Http01).await;
+    let _http = respond::http_01(ground.at(HTTP), Arc::clone(&party.answers)).await;
+    let names = ["mail.waxseal.test"];
+    let (issuer, rsa) = (party.issuer(), party.want(&names, KeyType::Rsa2048));
+    let (progress, brake) = Progress::unseen().stopping_at(Stage::Challenge);
+    tokio::select! {
+        done = issuer.issue(&rsa, &progress) => panic!("went on: {done:?}"),
+        () = brake.reached() => {}
+    }
+    order_unheard_of(&party, &names).await;
+    party.issue(&names).await.expect("a certificate");
+    party.issuer().issue(&rsa, &Progress::unseen()).await.expect("a certificate");
+    assert_eq!(pebble.server.log().matches("Added order").count(), 2, "one for each");
+}
