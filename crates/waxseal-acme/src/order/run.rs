@@ -16,7 +16,7 @@ use crate::bundle::Bundle;
 use crate::challenge::{Proofs, storage};
 use crate::directory::Directory;
 use crate::issuer::{Fault, IssueError, Issued, OrderRequest, Progress, Replaces, Stage};
-use crate::name::NameKind;
+use crate::name::{Name, NameKind};
 use crate::words;
 
 /// How long a CA may take to make a certificate once all names are proved.
@@ -24,6 +24,8 @@ const ISSUE_TIME: Duration = Duration::from_secs(180);
 /// Pauses between two looks at an order: the first, and the longest.
 pub(super) const FIRST_PAUSE: Duration = Duration::from_millis(250);
 pub(super) const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+/// The profile of certificates that may be for addresses.
+const FOR_ADDRESSES: &str = "shortlived";
 /// How a CA says that it will not replace this certificate (RFC 9773 section 5, and what is not understood).
 const REPLACES_REFUSED: [&str; 3] = ["alreadyReplaced", "malformed", "unauthorized"];
 /// What says nothing about an order but that the CA cannot tell now.
@@ -154,14 +156,7 @@ impl Run<'_> {
                 NameKind::Dns(_) | NameKind::Wildcard(_) => Identifier::Dns(name.to_string()),
             })
             .collect();
-        let profile = match self.want.profile.as_deref().map(|it| self.directory.profile(it)) {
-            Some(Err(warning)) => {
-                tracing::warn!("{warning}");
-                None
-            }
-            Some(Ok(profile)) => Some(profile),
-            None => None,
-        };
+        let profile = self.profile();
         let replaces = self.want.replaces.as_ref().filter(|_| self.directory.renewal_info.is_some());
         let replaces = replaces.and_then(|Replaces(leaf)| CertificateIdentifier::try_from(leaf).ok());
         let Some(replaces) = replaces else {
@@ -187,6 +182,16 @@ impl Run<'_> {
                 }
             }
         }
+    }
+
+    /// The profile to ask for. Addresses get the one that Let's Encrypt has for them (and other CAs may call so) where
+    /// none is wanted; its default takes none.
+    fn profile(&self) -> Option<&str> {
+        let Some(wanted) = &self.want.profile else {
+            let any_address = self.want.names.iter().any(Name::is_ip);
+            return any_address.then(|| self.directory.profile(FOR_ADDRESSES).ok()).flatten();
+        };
+        self.directory.profile(wanted).inspect_err(|warning| tracing::warn!("{warning}")).ok()
     }
 
     async fn send_order(&self, open: &Open, new: &NewOrder<'_>) -> Result<Order, Refusal> {

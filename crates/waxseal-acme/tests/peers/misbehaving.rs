@@ -253,6 +253,25 @@ async fn a_profile_is_asked_for_and_the_certificate_replaced_is_named() {
     assert_eq!(ca.asked(Step::NewOrder).pop().expect("an order")["replaces"], json!(null));
 }
 
+#[tokio::test]
+async fn addresses_get_the_profile_that_is_for_them_unless_another_is_wanted() {
+    let ca = FakeCa::start().await;
+    let party = party(&ca).await;
+    let asked = |profile: Option<&str>, name: &str| {
+        let mut want = party.want(&[name], KeyType::EcdsaP256);
+        want.profile = profile.map(str::to_owned);
+        want
+    };
+    for (wanted, name, profile) in [
+        (None, "192.0.2.1", json!("shortlived")),
+        (None, NAME, json!(null)),
+        (Some("classic"), "192.0.2.2", json!(null)),
+    ] {
+        party.issuer().issue(&asked(wanted, name), &Progress::unseen()).await.expect("a certificate");
+        assert_eq!(ca.asked(Step::NewOrder).pop().expect("an order")["profile"], profile, "{name}");
+    }
+}
+
 async fn forget_order(party: &Party) {
     let key = waxseal_storage::keys::order(&[NAME.to_owned()], "ecdsa-p256").expect("a key");
     party.storage.delete(&key, waxseal_storage::Guard::Always).await.expect("deleted");

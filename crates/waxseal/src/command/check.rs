@@ -8,6 +8,7 @@ use super::{print, refuse, say, summary, tell};
 use crate::config::{Loaded, Report};
 use crate::ports;
 
+mod authorities;
 mod services;
 mod tables;
 
@@ -15,6 +16,7 @@ mod tables;
 pub(super) fn check(loaded: Result<Loaded, Report>, upstreams_too: bool, as_json: bool) -> ExitCode {
     let loaded = loaded.map(|mut loaded| {
         ports_in_use(&mut loaded);
+        authorities::ask(&mut loaded);
         if upstreams_too {
             services::dial(&mut loaded);
         }

@@ -56,6 +56,12 @@ pub struct Acme {
     pub settings: Arc<waxseal_acme::Settings>,
     /// Where account, keys and certificates are kept.
     pub cache: PathBuf,
+    /// Its table's header.
+    pub header: Span,
+    /// Where its CA is written; none for the built-in one.
+    pub directory: Option<Span>,
+    /// Where its profile is written.
+    pub profile: Option<Span>,
 }
 
 /// The settings of one table of the file, as `show` prints them.

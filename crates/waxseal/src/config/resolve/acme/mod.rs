@@ -105,6 +105,9 @@ impl One<'_, '_> {
                 dns: dns.ok()?,
             }),
             cache: cache?,
+            header: self.name.span.clone(),
+            directory: table.directory.as_ref().map(|word| word.span.clone()),
+            profile: table.profile.as_ref().map(|word| word.span.clone()),
         })
     }
 
