@@ -74,7 +74,7 @@ async fn measure() -> bool {
     }
     let foreign = begun.elapsed() / u32::try_from(CHOICES).expect("small");
 
-    let _publisher = managed.publish_to(Arc::clone(&store), "mail.example.org");
+    let _publisher = managed.publish_to(&store, "mail.example.org");
     let target = &targets[COUNT / 2];
     let new = bundle(&ca, target, clock.now());
     let serial = Bundle::read(&new).expect("read").serial;

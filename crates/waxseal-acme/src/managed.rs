@@ -91,14 +91,14 @@ impl Managed {
         }
     }
 
-    /// Keeps `store` up to date for the server `hostname` until the handle is dropped. Entries that are not ours stay,
-    /// and stay before ours.
-    pub fn publish_to(mut self, store: Arc<CertificateStore>, hostname: &str) -> Publisher {
-        let hostname = hostname.to_owned();
+    /// Keeps the set that `store` holds now up to date for the server `hostname`, until the handle is dropped or another
+    /// set is published whole. Entries that are not ours stay, and stay before ours.
+    pub fn publish_to(mut self, store: &Arc<CertificateStore>, hostname: &str) -> Publisher {
+        let (updater, hostname) = (store.updater(), hostname.to_owned());
         Publisher(tokio::spawn(async move {
             loop {
                 self.changed().await;
-                store.update(|set| self.renewed(set, &hostname));
+                updater.update(|set| self.renewed(set, &hostname));
             }
         }))
     }

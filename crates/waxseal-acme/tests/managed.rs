@@ -57,7 +57,7 @@ async fn a_name_without_a_certificate_gets_one_that_says_so_until_the_real_one_i
     assert_eq!(served(&set(&managed), "x.example.net", T).0, BOOTSTRAP);
 
     let certificates = CertificateStore::new(set(&managed));
-    let _publisher = managed.publish_to(Arc::clone(&certificates), "mail.example.org");
+    let _publisher = managed.publish_to(&certificates, "mail.example.org");
     let _renewer = start(&storage, &targets, &ca, &clock).await;
     pass(3).await;
     assert_ne!(served(&certificates.current(), "mail.example.org", T).0, BOOTSTRAP);
@@ -86,11 +86,9 @@ async fn each_renewal_is_published_by_every_process_and_what_is_not_ours_stays()
     let mut publishers = Vec::new();
     for certificates in &stores {
         let managed = open(&storage, &targets, &clock).await;
-        certificates.update(|set| {
-            let all = set.entries().iter().cloned().chain(managed.entries()).collect();
-            CertificateSet::new(all, "mail.example.org").0
-        });
-        publishers.push(managed.publish_to(Arc::clone(certificates), "mail.example.org"));
+        let all = certificates.current().entries().iter().cloned().chain(managed.entries()).collect();
+        certificates.publish(CertificateSet::new(all, "mail.example.org").0);
+        publishers.push(managed.publish_to(certificates, "mail.example.org"));
     }
     let _renewer = start(&storage, &targets, &ca, &clock).await;
     let mut serials = Vec::new();

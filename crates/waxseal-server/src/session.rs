@@ -1,44 +1,39 @@
 //! One connection, from its first byte to its log line: dialogue, handshake, service, splice.
 
+mod dialogue;
+mod end;
+
 use std::fmt;
-use std::io;
-use std::mem::MaybeUninit;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use socket2::SockRef;
-use tokio::io::{AsyncBufReadExt, AsyncWriteExt};
+use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::sync::SemaphorePermit;
 use tokio::time::{Instant, timeout, timeout_at};
 use waxseal_proto::proxy::{self, ProxyHead};
 use waxseal_proto::{
-    Auth, CleartextStart, ClientLeg, Cut, Dialogue, DoorWords, Drained, Ended, Farewell, GoAhead, Guard,
-    OpeningError, Outputs, Protocol, StartTls, Step, Taken, farewell,
+    Auth, CleartextStart, ClientLeg, Cut, Farewell, Guard, Outputs, Protocol, StartTls, Taken, farewell,
 };
-use waxseal_tls::{Acceptor, Begin, Group, HandshakeError, PlainStream};
+use waxseal_tls::{Acceptor, Begin, HandshakeError, PlainStream};
 
 use crate::challenge::{self, Heard, HttpChallenges};
 use crate::drain::{Drain, Phase};
 use crate::leg::{Leg, Socket};
 use crate::limits::{Full, Place};
 use crate::server::Shared;
-use crate::service::{Caller, Opened, ServiceError};
+use crate::service::{Caller, Opened};
 use crate::settings::{Listener, Security};
-use crate::splice::{Splice, SpliceEnd, SpliceReport};
+use crate::splice::Splice;
+use dialogue::Talked;
+use end::{Early, idle_limit, own_words};
 
-/// How long a client may talk to the door alone where it need not start TLS (RFC 5321 section 4.5.3.2.7: five minutes).
-const DIALOGUE_TIMEOUT: Duration = Duration::from_secs(300);
 /// How long a farewell may take to be written.
 const FAREWELL_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long a client may wait for leave to begin its handshake.
 const HANDSHAKE_PATIENCE: Duration = Duration::from_secs(5);
-/// What is answered at once of that which a client has sent before TLS, in bytes: some answers are fifty times as long
-/// as their questions, and are kept until they are read.
-const MAX_TURN: usize = 4096;
-
 /// Why a client was not let into a handshake.
 const HANDSHAKES_BUSY: &str = "waiting for a handshake to begin, as too many are in progress";
 
@@ -67,51 +62,6 @@ impl SessionId {
 impl fmt::Display for SessionId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:016x}", self.0)
-    }
-}
-
-/// Why a session ended before it reached a service.
-#[derive(Debug, thiserror::Error)]
-enum Early {
-    #[error("client left")]
-    ClientLeft,
-    #[error("client said goodbye")]
-    Goodbye,
-    #[error("connection lost: {0}")]
-    Lost(#[from] io::Error),
-    #[error("{0}")]
-    Dialogue(&'static str),
-    #[error(
-        "injection: {bytes} bytes stood between STARTTLS and the go-ahead; nothing of them was executed (number {count} \
-         since start)"
-    )]
-    Injection { bytes: usize, count: u64 },
-    #[error("timed out {0}")]
-    TimedOut(&'static str),
-    #[error("a CA looked at our answer to {0}")]
-    Challenge(&'static str),
-    #[error("waxseal is shutting down")]
-    ShutDown,
-    #[error("handshake failed: {0}")]
-    Handshake(String),
-    #[error("{0}")]
-    Cleartext(String),
-    #[error("{0}")]
-    Service(#[from] ServiceError),
-    #[error("service {service} is not reachable: {why}")]
-    Unreachable { service: String, why: Arc<str> },
-    #[error("the service's first words cannot be passed on: {0}")]
-    FirstWords(Cut),
-}
-
-impl Early {
-    /// Whether an operator should look at it, rather than at the client.
-    fn is_ours(&self) -> bool {
-        match self {
-            Self::Service(error) => !error.is_about_the_client(),
-            Self::Unreachable { .. } | Self::FirstWords(_) => true,
-            _ => false,
-        }
     }
 }
 
@@ -270,102 +220,6 @@ impl Session {
         }
     }
 
-    /// The door alone with the client, until TLS is to start or the service is needed.
-    async fn talk(
-        &self,
-        client: &mut PlainStream<Socket>,
-        starttls: StartTls,
-        drain: &mut Drain,
-    ) -> Result<Talked<'_>, Early> {
-        let limit = match starttls {
-            StartTls::Required => self.listener.timeout,
-            StartTls::Optional => DIALOGUE_TIMEOUT,
-        };
-        let (words, end) = tokio::select! {
-            biased;
-            () = drain.begun() => (Farewell::ShuttingDown, Early::ShutDown),
-            talked = timeout(limit, self.converse(client, starttls)) => match talked {
-                Ok(talked) => return talked,
-                Err(_) => (Farewell::TimedOut, Early::TimedOut("before TLS")),
-            },
-        };
-        self.say(client, self.farewell(words)).await;
-        Err(end)
-    }
-
-    async fn converse(
-        &self,
-        client: &mut PlainStream<Socket>,
-        starttls: StartTls,
-    ) -> Result<Talked<'_>, Early> {
-        let capabilities = match self.listener.service.capabilities().await {
-            Ok(capabilities) => capabilities,
-            Err(unreachable) => {
-                self.say(client, self.farewell(Farewell::Unreachable)).await;
-                let service = self.listener.service.name().to_owned();
-                return Err(Early::Unreachable { service, why: unreachable.0 });
-            }
-        };
-        let words = DoorWords { hostname: Arc::clone(&self.listener.hostname), starttls };
-        let Some(mut dialogue) = Dialogue::new(self.listener.protocol, words, capabilities) else {
-            return Err(Early::Dialogue("there is no STARTTLS in this protocol"));
-        };
-        let mut out = Vec::new();
-        dialogue.greet(&mut out);
-        loop {
-            client.write_all(&out).await?;
-            out.clear();
-            let received = client.fill_buf().await?;
-            if received.is_empty() {
-                return Err(Early::ClientLeft);
-            }
-            let (now, later) = received.split_at(received.len().min(MAX_TURN));
-            let mut step = dialogue.receive(now, &mut out);
-            if matches!(step, Step::StartTls(_)) && !later.is_empty() {
-                step = dialogue.receive(later, &mut out);
-            }
-            let taken = now.len();
-            client.consume(taken);
-            match step {
-                Step::More => {}
-                Step::StartTls(go_ahead) => {
-                    client.write_all(&out).await?;
-                    return self.go_ahead(client, go_ahead).await;
-                }
-                Step::Open(start) => {
-                    client.write_all(&out).await?;
-                    return Ok(Talked::Open(start));
-                }
-                Step::Close(ended) => {
-                    self.say(client, out).await;
-                    return Err(self.ended(ended, dialogue.saw_proxy_header()));
-                }
-            }
-        }
-    }
-
-    /// Says the go-ahead, with the proof in hand that nothing is unread in our buffer, and after a look into the
-    /// kernel's.
-    async fn go_ahead(
-        &self,
-        client: &mut PlainStream<Socket>,
-        go_ahead: GoAhead,
-    ) -> Result<Talked<'_>, Early> {
-        let permit = match self.handshake_permit().await {
-            Ok(permit) => permit,
-            Err(busy) => {
-                self.say(client, self.farewell(Farewell::HandshakesBusy)).await;
-                return Err(busy);
-            }
-        };
-        let bytes = unread(client.get_ref());
-        if bytes > 0 {
-            return Err(self.injection(bytes));
-        }
-        client.write_all(&go_ahead.words).await?;
-        Ok(Talked::StartTls(go_ahead.drained, permit))
-    }
-
     /// Leave to run a handshake, as only so many run at once.
     async fn handshake_permit(&self) -> Result<SemaphorePermit<'_>, Early> {
         match timeout(HANDSHAKE_PATIENCE, self.shared.handshakes.acquire()).await {
@@ -493,45 +347,8 @@ impl Session {
         Early::Injection { bytes, count: self.shared.tally.injections.add() }
     }
 
-    fn ended(&self, ended: Ended, saw_proxy_header: bool) -> Early {
-        match ended {
-            Ended::Quit => Early::Goodbye,
-            Ended::Injection { bytes } => self.injection(bytes),
-            _ if saw_proxy_header => Early::Cleartext(format!(
-                "the peer sent a PROXY header, which is believed from proxy.trusted-networks only; {} is not among them",
-                self.source.ip()
-            )),
-            Ended::TlsInCleartext => Early::Cleartext(
-                "client started TLS at once on a STARTTLS port; in the client choose \"STARTTLS\" for this port, or use \
-                 the port that is encrypted from the first byte"
-                    .to_owned(),
-            ),
-            Ended::TooManyErrors => Early::Dialogue("too many errors before TLS"),
-            Ended::HttpRequest => Early::Dialogue("an HTTP request on a mail port"),
-            Ended::Literal => Early::Dialogue("a literal before TLS"),
-        }
-    }
-
     fn farewell(&self, why: Farewell) -> Vec<u8> {
         farewell(self.listener.protocol, &self.listener.hostname, why)
-    }
-
-    /// What is said to the client when we end its session with the service.
-    fn last_words(&self, end: &SpliceEnd) -> Vec<u8> {
-        match end {
-            // An HTTP response that nobody asked for would be taken for the answer to the next request.
-            _ if self.listener.protocol == Protocol::Http => Vec::new(),
-            SpliceEnd::Idle => self.farewell(Farewell::TimedOut),
-            SpliceEnd::ShutDown => self.farewell(Farewell::ShuttingDown),
-            SpliceEnd::ServiceLost(_) => self.farewell(Farewell::ServiceFailed),
-            // The guard has said why.
-            SpliceEnd::Cut(_) => Vec::new(),
-            SpliceEnd::Client
-            | SpliceEnd::ClientTruncated
-            | SpliceEnd::Service
-            | SpliceEnd::ServiceTruncated
-            | SpliceEnd::ClientLost(_) => Vec::new(),
-        }
     }
 
     /// Says something to a client that is about to be closed; whether it hears it is its own affair.
@@ -542,71 +359,6 @@ impl Session {
         })
         .await;
     }
-
-    fn log_early(&self, early: &Early) {
-        let (listener, protocol) = (&*self.listener.name, self.listener.protocol.as_str());
-        let (client, session) = (self.source, self.id);
-        let seconds = self.accepted.elapsed().as_secs_f32();
-        match early {
-            Early::Injection { .. } => {
-                tracing::warn!(listener, protocol, %client, %session, seconds, end = %early, "session refused");
-            }
-            _ if early.is_ours() => {
-                tracing::error!(listener, protocol, %client, %session, seconds, end = %early, "session failed");
-            }
-            _ => {
-                tracing::info!(listener, protocol, %client, %session, seconds, end = %early, "session ended before a service");
-            }
-        }
-    }
-
-    fn log_end(&self, client: &Leg, report: &SpliceReport) {
-        let facts = client.facts();
-        tracing::info!(
-            listener = &*self.listener.name,
-            protocol = self.listener.protocol.as_str(),
-            client = %self.source,
-            session = %self.id,
-            sni = facts.and_then(|facts| facts.sni.as_deref()),
-            tls = facts.map(|facts| facts.version.name()),
-            suite = facts.map(|facts| facts.suite.name()),
-            group = facts.and_then(|facts| facts.group).map(Group::name),
-            resumed = facts.map(|facts| facts.resumed),
-            certificate = facts.and_then(|facts| facts.certificate.as_deref()),
-            service = self.listener.service.name(),
-            up = report.up,
-            down = report.down,
-            seconds = self.accepted.elapsed().as_secs_f32(),
-            end = %report.end,
-            "session ended"
-        );
-    }
-}
-
-/// Where the dialogue has led.
-enum Talked<'a> {
-    /// The go-ahead is said.
-    StartTls(Drained, SemaphorePermit<'a>),
-    Open(CleartextStart),
-}
-
-/// The words in which the service refused this client, where they are an answer in the client's protocol.
-fn own_words(protocol: Protocol, refusal: &OpeningError) -> Option<Vec<u8>> {
-    let text = match refusal {
-        OpeningError::HelloRefused { reply } => return Some(reply.clone()),
-        OpeningError::Refused { text } | OpeningError::XclientRefused { text } => text,
-        _ => return None,
-    };
-    let fits = match protocol {
-        Protocol::Smtp | Protocol::Submission | Protocol::Lmtp => {
-            text.starts_with(['4', '5']) && text.as_bytes().get(3) == Some(&b' ')
-        }
-        Protocol::Imap => text.starts_with("* BYE"),
-        Protocol::Pop3 => text.starts_with("-ERR"),
-        Protocol::ManageSieve => text.starts_with("BYE"),
-        Protocol::Http => false,
-    };
-    fits.then(|| format!("{text}\r\n").into_bytes())
 }
 
 /// Gives the guard what the service has said already.
@@ -627,31 +379,4 @@ fn feed(guard: &mut Guard, mut said: &[u8], queues: &mut Outputs) -> Result<(), 
         }
     }
     Ok(())
-}
-
-/// How many bytes the kernel holds for us, at least; they are left there.
-fn unread(socket: &Socket) -> usize {
-    let mut space = [MaybeUninit::<u8>::uninit(); 64];
-    let peeked = match socket {
-        Socket::Tcp(stream) => SockRef::from(stream).peek(&mut space),
-        Socket::Unix(stream) => SockRef::from(stream).peek(&mut space),
-    };
-    // WouldBlock means that there is nothing; any other error will be met again by the handshake.
-    peeked.unwrap_or(0)
-}
-
-/// How long a session may be silent.
-fn idle_limit(protocol: Protocol) -> Duration {
-    let minutes = match protocol {
-        // RFC 5321 section 4.5.3.2: the longest wait of a client is ten minutes, for the end of DATA.
-        Protocol::Smtp | Protocol::Submission | Protocol::Lmtp => 11,
-        // RFC 9051 section 5.4: at least 30 minutes; IDLE is renewed every 29.
-        Protocol::Imap => 35,
-        // RFC 1939 section 3: at least ten minutes.
-        Protocol::Pop3 => 11,
-        // RFC 5804 section 1.2: at least 30 minutes.
-        Protocol::ManageSieve => 35,
-        Protocol::Http => 10,
-    };
-    Duration::from_secs(minutes * 60)
 }

@@ -72,7 +72,7 @@ pub use plain::PlainStream;
 pub use policy::{Policy, PolicyError, PolicySettings};
 pub use pool::{BUFFER_BYTES, Buffer, Pool};
 pub use set::{CertificateSet, Choice, Entry, SetWarning, normal_name};
-pub use store::CertificateStore;
+pub use store::{CertificateStore, Updater};
 pub use stream::{End, TlsStream};
 pub use suite::{Group, Suite, Version};
 pub use tickets::TicketKeys;

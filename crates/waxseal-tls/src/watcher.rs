@@ -19,7 +19,7 @@ use crate::identity::{Identity, IdentityWarning};
 use crate::notices::Notices;
 use crate::pem::{CertificateSpec, LoadError, Material};
 use crate::set::{CertificateSet, Entry};
-use crate::store::CertificateStore;
+use crate::store::{CertificateStore, Updater};
 
 /// How long files are left alone after a notice: tools write the chain and the key one after the other.
 const QUIET: Duration = Duration::from_millis(300);
@@ -102,8 +102,8 @@ pub struct Watcher {
 }
 
 impl Watcher {
-    /// Begins to watch the files of `specs`, on behalf of the server `hostname`, and to publish to `store`; what
-    /// happens is logged. Entries of the store with other ids are left alone.
+    /// Begins to watch the files of `specs`, on behalf of the server `hostname`, and to change the set that `store` holds
+    /// now, until another is published whole; what happens is logged. Entries with other ids are left alone.
     ///
     /// # Errors
     ///
@@ -130,12 +130,13 @@ impl Watcher {
         let runtime = tokio::runtime::Handle::try_current().map_err(io::Error::other)?;
         let changed = Arc::new(Notify::new());
         let now = Arc::new(Notify::new());
-        let current = store.current();
+        let updater = store.updater();
+        let current = updater.current();
         let watched = specs.into_iter().map(|spec| Watched::new(spec, &current)).collect();
         let watch = Watch {
             watched,
             hostname: hostname.to_owned(),
-            store,
+            updater,
             tell: Box::new(tell),
             notices: Notices::new(Arc::clone(&changed)),
         };
@@ -230,7 +231,7 @@ fn serve_alike(one: &Identity, other: &Identity) -> bool {
 struct Watch {
     watched: Vec<Watched>,
     hostname: String,
-    store: Arc<CertificateStore>,
+    updater: Updater,
     tell: Box<dyn Fn(&Report) + Send + Sync>,
     notices: Notices,
 }
@@ -265,8 +266,10 @@ impl Watch {
                 Err(error) => one.reason(&error).iter().for_each(&self.tell),
             }
         }
-        if !new.is_empty() {
-            self.store.update(|set| CertificateSet::new(with_new(set, &new), &self.hostname).0);
+        if !new.is_empty()
+            && !self.updater.update(|set| CertificateSet::new(with_new(set, &new), &self.hostname).0)
+        {
+            return;
         }
         for (entry, warnings) in new {
             (self.tell)(&Report::Replaced {

@@ -131,9 +131,9 @@ impl App {
             obtained::make_caches(&model, run_as)?;
             privileges::drop_to(run_as)?;
         }
-        let watcher = Watcher::start(model.certificates.clone(), &model.hostname, rooms.store.clone())?;
         let opened = Opened::open(&model, &identities).await?;
         publish(&rooms, &server, identities, &opened, &model.hostname);
+        let watcher = Watcher::start(model.certificates.clone(), &model.hostname, rooms.store.clone())?;
         server.apply(prepared);
         rooms.keep(behind);
         let obtained = opened.start(&rooms.store, &model.hostname).await?;
@@ -210,14 +210,13 @@ impl App {
         let Wired { listeners, behind } = self.rooms.wire(&model)?;
         let prepared =
             self.server.prepare(listeners).map_err(|errors| ServeError::Bind(bind_texts(&errors)))?;
-        let watcher = Watcher::start(model.certificates.clone(), &model.hostname, self.rooms.store.clone())?;
         let opened = Opened::open(&model, &identities).await?;
 
         // Nothing fails from here on, but that storage may break between two looks at it.
-        self.watcher = watcher;
         self.reach.show(InForce::default());
         self.obtained = Obtained::default();
         publish(&self.rooms, &self.server, identities, &opened, &model.hostname);
+        self.watcher = Watcher::start(model.certificates.clone(), &model.hostname, self.rooms.store.clone())?;
         self.obtained = opened.start(&self.rooms.store, &model.hostname).await?;
         self.server.apply(prepared);
         self.rooms.keep(behind);

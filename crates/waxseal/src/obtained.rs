@@ -139,7 +139,7 @@ impl Opened {
     pub async fn start(self, store: &Arc<CertificateStore>, hostname: &str) -> Result<Obtained, ObtainError> {
         let mut obtained = Obtained::default();
         for Place { storage, managed, targets, issuers, .. } in self.places {
-            obtained._publishers.push(managed.publish_to(Arc::clone(store), hostname));
+            obtained._publishers.push(managed.publish_to(store, hostname));
             obtained._exporters.push(Exporter::start(
                 Arc::clone(&storage),
                 targets.clone(),

@@ -257,9 +257,11 @@ async fn a_new_certificate_is_told_with_its_warnings() {
 async fn entries_of_others_are_left_alone() {
     let watched = Watched::new(plain_files).await;
     let other = entry("other", identity(Kind::Ecdsa, &["other.example"]));
-    watched
+    let added = watched
         .store
+        .updater()
         .update(|set| CertificateSet::new([set.entries(), std::slice::from_ref(&other)].concat(), "").0);
+    assert!(added);
     let (chain, key, serial) = pair();
     fs::write(watched.path("chain.pem"), chain).unwrap();
     fs::write(watched.path("key.pem"), key).unwrap();
@@ -279,4 +281,16 @@ async fn a_dropped_watcher_publishes_nothing() {
     fs::write(directory.path().join("key.pem"), key).unwrap();
     tokio::time::sleep(SETTLED).await;
     assert!(Arc::ptr_eq(&before, &store.current()));
+}
+
+#[tokio::test]
+async fn a_watcher_of_a_set_that_was_replaced_whole_brings_nothing_back() {
+    let watched = Watched::new(plain_files).await;
+    watched.store.publish(CertificateSet::new(Vec::new(), "").0);
+    let (chain, key, _) = pair();
+    fs::write(watched.path("chain.pem"), chain).unwrap();
+    fs::write(watched.path("key.pem"), key).unwrap();
+    tokio::time::sleep(SETTLED).await;
+    assert!(watched.store.current().entries().is_empty());
+    assert!(watched.told().is_empty(), "and says nothing of it");
 }
