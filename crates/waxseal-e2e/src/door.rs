@@ -22,8 +22,17 @@ impl Door {
     /// When it does not.
     #[must_use]
     pub fn start(ground: &Ground, configuration: &str) -> Self {
+        Self::start_in(ground, configuration, &[])
+    }
+
+    /// The same, with these variables in its environment.
+    ///
+    /// # Panics
+    /// When it does not.
+    #[must_use]
+    pub fn start_in(ground: &Ground, configuration: &str, environment: &[(&str, &str)]) -> Self {
         let ports = ports_bound(&ground.expand(configuration));
-        let mut door = Self::spawn(ground, configuration);
+        let mut door = Self::spawn_in(ground, configuration, environment);
         door.daemon.wait_listening(&ports);
         door
     }
@@ -34,9 +43,13 @@ impl Door {
     /// When the program cannot be run.
     #[must_use]
     pub fn spawn(ground: &Ground, configuration: &str) -> Self {
+        Self::spawn_in(ground, configuration, &[])
+    }
+
+    fn spawn_in(ground: &Ground, configuration: &str, environment: &[(&str, &str)]) -> Self {
         let configuration = ground.write("waxseal.toml", configuration);
         let path = configuration.to_str().expect("utf-8");
-        let daemon = Daemon::start("waxseal", &program(), &["serve", "--config", path], &[]);
+        let daemon = Daemon::start("waxseal", &program(), &["serve", "--config", path], environment);
         Self { daemon, configuration }
     }
 
