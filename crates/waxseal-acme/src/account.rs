@@ -77,6 +77,12 @@ impl Accounts<'_> {
         Ok(Open { account, made, key })
     }
 
+    /// The account's address, if it is made already and storage can be read.
+    pub(crate) async fn address(&self, directory: &Directory) -> Option<String> {
+        let stored = self.read(&self.place(directory).ok()?).await.ok()??;
+        known(&stored).map(|(id, _)| id)
+    }
+
     /// Asks for a document of the account's own (RFC 8555 section 6.3), of a kind that the library does not know.
     pub(crate) async fn ask(
         &self,

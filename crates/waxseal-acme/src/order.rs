@@ -163,12 +163,17 @@ impl Issuer for AcmeIssuer {
     fn preflight<'a>(&'a self, want: &'a OrderRequest) -> BoxFuture<'a, Vec<Failure>> {
         Box::pin(async move {
             let directory = self.directory().await;
+            let account = match &directory {
+                Ok(directory) => self.accounts().address(directory).await,
+                Err(_) => None,
+            };
             let preflight = Preflight {
                 settings: &self.settings,
                 listening: &self.listening,
                 storage: &*self.storage,
                 answers: &self.answers,
                 dns_01: self.dns_01.as_deref(),
+                account: account.as_deref(),
                 names: &*self.dns,
                 dial: &Wires,
                 machine: &ThisMachine,

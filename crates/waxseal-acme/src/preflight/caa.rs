@@ -3,12 +3,22 @@
 use crate::dns::{Caa, CaaSet};
 use crate::settings::ChallengeKind;
 
-/// Why these records forbid a CA of these `identities` to issue, if they do.
+/// Who would issue, and to whom.
+#[derive(Clone, Copy)]
+pub(super) struct Asked<'a> {
+    /// The names that the CA goes by.
+    pub(super) identities: &'a [String],
+    /// The address of our account there; `None` before it is made.
+    pub(super) account: Option<&'a str>,
+    /// How the name is proved.
+    pub(super) challenge: ChallengeKind,
+}
+
+/// Why these records forbid to issue so, if they do.
 pub(super) fn forbidden(
     CaaSet { domain, records }: &CaaSet,
-    identities: &[String],
+    Asked { identities, account, challenge }: Asked<'_>,
     wildcard: bool,
-    challenge: ChallengeKind,
 ) -> Option<String> {
     let known = ["issue", "issuewild", "iodef", "issuemail", "issuevmc", "contactemail", "contactphone"];
     if let Some(record) = records.iter().find(|it| it.critical && !known.contains(&it.tag.as_str())) {
@@ -37,6 +47,16 @@ pub(super) fn forbidden(
             "CAA at {domain} allows only {allowed}. Add: {domain}. CAA 0 {tag} \"{identity}\""
         ));
     }
+    let (ours, others): (Vec<&Caa>, Vec<&Caa>) =
+        ours.into_iter().partition(|it| parameter(it, "accounturi").is_none_or(|uri| Some(uri) == account));
+    if ours.is_empty() {
+        let accounts: Vec<&str> = others.iter().filter_map(|it| parameter(it, "accounturi")).collect();
+        let own = account.unwrap_or("not made yet");
+        return Some(format!(
+            "CAA at {domain} lets {identity} issue to the account {} only; the one here is {own}. Set accounturi there to that, or take it out",
+            accounts.join(", ")
+        ));
+    }
     if ours.iter().any(|it| methods(it).is_none_or(|list| list.contains(&challenge.as_str()))) {
         return None;
     }
@@ -53,10 +73,14 @@ fn issuer(record: &Caa) -> &str {
 
 /// The parameter `validationmethods` (RFC 8657 section 4).
 fn methods(record: &Caa) -> Option<Vec<&str>> {
+    parameter(record, "validationmethods").map(|value| value.split(',').map(str::trim).collect())
+}
+
+/// The value of a parameter (RFC 8659 section 4.2); `accounturi` is RFC 8657 section 3.
+fn parameter<'a>(record: &'a Caa, name: &str) -> Option<&'a str> {
     record.value.split(';').skip(1).find_map(|parameter| {
-        let (name, value) = parameter.split_once('=')?;
-        let named = name.trim().eq_ignore_ascii_case("validationmethods");
-        named.then(|| value.split(',').map(str::trim).collect())
+        let (other, value) = parameter.split_once('=')?;
+        other.trim().eq_ignore_ascii_case(name).then(|| value.trim())
     })
 }
 
@@ -68,6 +92,8 @@ fn quoted(text: &str) -> String {
 mod tests {
     use super::*;
 
+    const ACCOUNT: &str = "https://acme.example/acct/7";
+
     fn record(tag: &str, value: &str) -> Caa {
         Caa { tag: tag.to_owned(), value: value.to_owned(), critical: false }
     }
@@ -75,7 +101,22 @@ mod tests {
     fn judged(records: &[Caa], wildcard: bool) -> Option<String> {
         let identities = ["letsencrypt.org".to_owned()];
         let set = CaaSet { domain: "example.org".to_owned(), records: records.to_vec() };
-        forbidden(&set, &identities, wildcard, ChallengeKind::Http01)
+        let asked =
+            Asked { identities: &identities, account: Some(ACCOUNT), challenge: ChallengeKind::Http01 };
+        forbidden(&set, asked, wildcard)
+    }
+
+    #[test]
+    fn a_record_for_another_account_forbids_and_the_remedy_is_our_own() {
+        let other = "letsencrypt.org; accounturi=https://acme.example/acct/1";
+        let said = judged(&[record("issue", other)], false).expect("forbidden");
+        assert_eq!(
+            said,
+            "CAA at example.org lets letsencrypt.org issue to the account https://acme.example/acct/1 only; the one here is https://acme.example/acct/7. Set accounturi there to that, or take it out"
+        );
+        let own =
+            record("issue", &format!("letsencrypt.org;accounturi = {ACCOUNT} ; validationmethods=http-01"));
+        assert_eq!(judged(&[record("issue", other), own], false), None);
     }
 
     #[test]
@@ -89,7 +130,7 @@ mod tests {
 
     #[test]
     fn a_record_for_our_ca_among_others_allows() {
-        let records = [record("issue", "sectigo.com"), record("issue", " LetsEncrypt.org ; accounturi=x")];
+        let records = [record("issue", "sectigo.com"), record("issue", " LetsEncrypt.org ; policy=x")];
         assert_eq!(judged(&records, false), None);
         assert_eq!(judged(&[record("iodef", "mailto:a@example.org")], false), None);
         assert_eq!(judged(&[], true), None);

@@ -58,6 +58,8 @@ pub(crate) struct Preflight<'a> {
     pub(crate) storage: &'a dyn Storage,
     pub(crate) answers: &'a Answers,
     pub(crate) dns_01: Option<&'a Dns01>,
+    /// The address of our account at the CA; `None` before it is made.
+    pub(crate) account: Option<&'a str>,
     pub(crate) names: &'a dyn Names,
     pub(crate) dial: &'a dyn Dial,
     pub(crate) machine: &'a dyn Machine,
@@ -114,7 +116,11 @@ impl Preflight<'_> {
         }
         match self.names.caa(base).await {
             Ok(None) => None,
-            Ok(Some(set)) => caa::forbidden(&set, identities, name.is_wildcard(), self.settings.challenge),
+            Ok(Some(set)) => {
+                let challenge = self.settings.challenge;
+                let asked = caa::Asked { identities, account: self.account, challenge };
+                caa::forbidden(&set, asked, name.is_wildcard())
+            }
             Err(error) => Some(format!(
                 "{error}. The CA takes that for a refusal: see why the name servers of {base} do not answer for CAA"
             )),

@@ -127,6 +127,7 @@ async fn told_by(
         storage: &*storage,
         answers: &answers,
         dns_01: None,
+        account: None,
         names: world,
         dial: world,
         machine: world,
