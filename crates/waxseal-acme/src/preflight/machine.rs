@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::fs;
+use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
 
@@ -32,7 +33,7 @@ impl fmt::Display for Program {
 /// What the checks ask of the machine; a seam for tests.
 pub(crate) trait Machine: Send + Sync {
     /// The addresses of its interfaces.
-    fn addresses(&self) -> Vec<IpAddr>;
+    fn addresses(&self) -> io::Result<Vec<IpAddr>>;
     /// The program that a TCP connection to there reaches.
     fn holder(&self, at: SocketAddr) -> Option<Program>;
 }
@@ -42,16 +43,15 @@ pub(crate) trait Machine: Send + Sync {
 pub(crate) struct ThisMachine;
 
 impl Machine for ThisMachine {
-    fn addresses(&self) -> Vec<IpAddr> {
-        let interfaces = nix::ifaddrs::getifaddrs().into_iter().flatten();
-        let addresses = interfaces.filter_map(|interface| {
+    fn addresses(&self) -> io::Result<Vec<IpAddr>> {
+        let addresses = nix::ifaddrs::getifaddrs()?.filter_map(|interface| {
             let address = interface.address?;
             let v4 = address.as_sockaddr_in().map(|it| IpAddr::V4(it.ip()));
             v4.or_else(|| address.as_sockaddr_in6().map(|it| IpAddr::V6(it.ip())))
         });
         let mut addresses: Vec<IpAddr> = addresses.collect();
         addresses.dedup();
-        addresses
+        Ok(addresses)
     }
 
     fn holder(&self, at: SocketAddr) -> Option<Program> {
@@ -153,6 +153,7 @@ mod tests {
 
     #[test]
     fn loopback_is_among_the_machines_addresses() {
-        assert!(ThisMachine.addresses().contains(&IpAddr::V4(Ipv4Addr::LOCALHOST)));
+        let addresses = ThisMachine.addresses().expect("addresses");
+        assert!(addresses.contains(&IpAddr::V4(Ipv4Addr::LOCALHOST)));
     }
 }

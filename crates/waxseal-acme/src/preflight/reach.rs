@@ -63,7 +63,10 @@ impl Preflight<'_> {
     pub(super) async fn reach(&self, names: &[Name]) -> Vec<Failure> {
         let mut failures = Vec::new();
         let mut dialled: Vec<IpAddr> = Vec::new();
-        let local = self.machine.addresses();
+        // Unknown where the process may not ask the kernel (AF_NETLINK), as in a sandbox: then nothing can be compared.
+        let local = self.machine.addresses().inspect_err(|error| {
+            tracing::warn!("the addresses of this machine cannot be found out ({error}): whether names lead here is not checked");
+        });
         for name in names {
             let addresses = match self.addresses(name).await {
                 Ok(addresses) => addresses,
@@ -72,9 +75,10 @@ impl Preflight<'_> {
                     continue;
                 }
             };
-            let here = |ip: &IpAddr| local.contains(ip) || is_loopback(*ip);
+            let here = |ip: &IpAddr| is_loopback(*ip) || local.as_ref().is_ok_and(|local| local.contains(ip));
             let ours = |ip: &IpAddr| here(ip) || self.settings.public_ip.contains(ip);
-            failures.extend(strays(name, &addresses, &local, &ours).map(|problem| about(name, problem)));
+            let stray = local.as_ref().ok().and_then(|local| strays(name, &addresses, local, &ours));
+            failures.extend(stray.map(|problem| about(name, problem)));
             // What lies behind a router may not be reachable at its outer address from inside.
             dialled.extend(addresses.into_iter().filter(here));
         }

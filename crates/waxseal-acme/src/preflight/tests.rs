@@ -37,8 +37,11 @@ impl Names for World {
 }
 
 impl Machine for World {
-    fn addresses(&self) -> Vec<IpAddr> {
-        self.local.clone()
+    fn addresses(&self) -> std::io::Result<Vec<IpAddr>> {
+        if self.local.is_empty() {
+            return Err(std::io::ErrorKind::Unsupported.into());
+        }
+        Ok(self.local.clone())
     }
 
     fn holder(&self, _: SocketAddr) -> Option<Program> {
@@ -180,6 +183,13 @@ async fn an_aaaa_record_of_another_host_is_told_as_the_reason() {
             "mail.example.org: AAAA of mail.example.org is 2001:db8::1, which is not on this host. CAs try IPv6 first. Remove the AAAA record or give this host that address. IPv4 is fine"
         ]
     );
+}
+
+#[tokio::test]
+async fn where_this_machines_addresses_cannot_be_found_out_nothing_is_held_against_them() {
+    let world = World { local: Vec::new(), ..good() };
+    assert_eq!(told(&world, &settings(ChallengeKind::Http01)).await, [""; 0]);
+    assert!(world.dialled.lock().expect("dialled").is_empty());
 }
 
 #[tokio::test]
