@@ -27,6 +27,8 @@ pub struct Target {
     pub attempts: Key,
     /// Where the CA's wish is stored.
     pub renewal_info: Key,
+    /// Where the order in flight is stored.
+    pub order: Key,
 }
 
 impl Target {
@@ -97,6 +99,7 @@ pub fn targets(settings: &[Arc<Settings>], by_hand: &[String]) -> Result<Vec<Tar
                 certificate: keys::certificate(&texts, kind)?,
                 attempts: keys::attempts(&texts, kind)?,
                 renewal_info: keys::renewal_info(&texts, kind)?,
+                order: keys::order(&texts, kind)?,
             });
         }
     }

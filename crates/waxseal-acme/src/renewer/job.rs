@@ -27,7 +27,7 @@ const ORDER: Duration = Duration::from_secs(30 * 60);
 /// How long the checks before it may take, all names together.
 const CHECKS: Duration = Duration::from_secs(5 * 60);
 /// How long a question to the CA may take.
-const QUESTION: Duration = Duration::from_secs(60);
+pub(super) const QUESTION: Duration = Duration::from_secs(60);
 /// After how many seconds a CA that did not answer is asked for its window again.
 const ASK_AGAIN: u64 = 3600;
 /// After how many seconds a certificate that another process works on is looked at again.
@@ -285,6 +285,10 @@ impl Job {
             let mut told = storage_error(&*self.shared.storage, &error);
             told.stage = Stage::Storage;
             return Err(told);
+        }
+        // It has served. One that stays is found out by the next order, which asks the CA about it.
+        if let Err(error) = self.shared.storage.delete(&target.order, Guard::Always).await {
+            tracing::debug!("{target}: {error}");
         }
         self.change(Attempts::succeed);
         self.shared.with(self.index, |state| {

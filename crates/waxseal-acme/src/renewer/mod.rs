@@ -19,7 +19,7 @@ use crate::clock::Clock;
 use crate::issuer::{Issuer, Progress};
 use crate::plan::Action;
 use crate::target::Target;
-use job::Job;
+use job::{Job, QUESTION};
 pub use job::{Outcome, Urgency};
 use state::{Fresh, State};
 pub use state::{HeldStatus, Status};
@@ -134,13 +134,26 @@ impl Renewer {
             if !target.is_called(name) {
                 continue;
             }
-            let outcome = match Job::begin(&self.shared, index) {
+            let outcome = match self.begin(index).await {
                 Some(job) => job.run(urgency, progress).await,
                 None => Outcome::Busy,
             };
             outcomes.push((Arc::clone(&target.id), outcome));
         }
         if outcomes.is_empty() { Err(UnknownName(name.to_owned())) } else { Ok(outcomes) }
+    }
+
+    /// Takes the right to work on a certificate, waiting for whoever only asks the CA about it.
+    async fn begin(&self, index: usize) -> Option<Job> {
+        let deadline = Instant::now() + QUESTION;
+        loop {
+            let job = Job::begin(&self.shared, index);
+            let orders = self.shared.with(index, |state| state.stage.is_some())?;
+            if job.is_some() || orders || Instant::now() > deadline {
+                return job;
+            }
+            sleep(PAUSE).await;
+        }
     }
 }
 

@@ -43,16 +43,19 @@ fn text(status: &Status) -> String {
         vec![Value::from(service.name.as_str()), service.protocol.as_str().into(), state.into()]
     });
     let services = Table { header: &["service", "protocol", "state"], rows: services.collect() };
+    let tables = [listeners, services].map(|table| match table.rows.is_empty() {
+        true => String::new(),
+        false => format!("{}\n\n", table.render()),
+    });
     format!(
-        "waxseal {}, serving for {}: {} sessions now; since the start {} handshakes, {} failed, {} injections\n\n{}\n\n{}\n\n{}",
+        "waxseal {}, serving for {}: {} sessions now; since the start {} handshakes, {} failed, {} injections\n\n{}{}",
         status.version,
         span(i64::try_from(status.seconds).unwrap_or(i64::MAX)),
         status.sessions,
         status.handshakes,
         status.handshake_failures,
         status.injections,
-        listeners.render(),
-        services.render(),
+        tables.concat(),
         table(&status.certificates),
     )
 }
