@@ -48,6 +48,11 @@ impl FileStorage {
         Ok(Self { inner: Arc::new(Inner { directory, holder }), watchers, _observer: observer })
     }
 
+    /// Whether what is kept below `directory`, which is there, would outlast a restart.
+    pub fn durability_at(directory: &Path) -> Durability {
+        mount::durability(directory)
+    }
+
     /// Runs `work` where it may block.
     async fn blocking<T: Send + 'static>(
         &self,

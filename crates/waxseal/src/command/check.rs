@@ -9,6 +9,7 @@ use crate::config::{Loaded, Report};
 use crate::ports;
 
 mod authorities;
+mod caches;
 mod services;
 mod tables;
 
@@ -16,6 +17,7 @@ mod tables;
 pub(super) fn check(loaded: Result<Loaded, Report>, upstreams_too: bool, as_json: bool) -> ExitCode {
     let loaded = loaded.map(|mut loaded| {
         ports_in_use(&mut loaded);
+        caches::look(&mut loaded);
         authorities::ask(&mut loaded);
         if upstreams_too {
             services::dial(&mut loaded);

@@ -60,6 +60,8 @@ pub struct Acme {
     pub header: Span,
     /// Where its CA is written; none for the built-in one.
     pub directory: Option<Span>,
+    /// Where the cache is written; none for the built-in one.
+    pub kept: Option<Span>,
     /// Where its profile is written.
     pub profile: Option<Span>,
 }

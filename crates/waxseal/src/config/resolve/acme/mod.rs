@@ -107,6 +107,7 @@ impl One<'_, '_> {
             cache: cache?,
             header: self.name.span.clone(),
             directory: table.directory.as_ref().map(|word| word.span.clone()),
+            kept: table.cache.as_ref().map(|word| word.span.clone()),
             profile: table.profile.as_ref().map(|word| word.span.clone()),
         })
     }

@@ -1,0 +1,23 @@
+//! The directories that certificates from CAs are kept in, as far as they can be judged without making them.
+
+use waxseal_storage::{Durability, FileStorage};
+
+use crate::config::Loaded;
+
+/// Adds what is wrong with them to the problems.
+pub(super) fn look(loaded: &mut Loaded) {
+    for acme in &loaded.model.acme {
+        let span = || acme.kept.as_ref().unwrap_or(&acme.header).clone();
+        let Some(there) = acme.cache.ancestors().find(|path| path.exists()) else { continue };
+        if !there.is_dir() {
+            let title = format!("{} is no directory", there.display());
+            loaded.report.problems.error(span(), title).help("name a directory of waxseal's own");
+        } else if let Durability::Fleeting(why) = FileStorage::durability_at(there) {
+            let title =
+                format!("{why}: certificates and the account would be ordered anew after each restart");
+            loaded.report.problems.warning(span(), title).help(
+                "keep acme.ID.cache on a disk or a volume, as the CA's limits are soon reached otherwise",
+            );
+        }
+    }
+}
