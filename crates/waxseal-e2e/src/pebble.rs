@@ -9,7 +9,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::{ClientConfig, RootCertStore};
 use serde_json::json;
 
-use crate::{Daemon, Ground, TlsClient, eventually, provider, run};
+use crate::{Daemon, Ground, SClient, TlsClient, eventually, provider, run};
 
 /// A running Pebble.
 ///
@@ -24,6 +24,27 @@ pub struct Pebble {
     roots: String,
 }
 
+/// How one differs from the others.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Wishes<'a> {
+    /// Seconds that certificates live; a month unless said.
+    pub lifetime: Option<u64>,
+    /// Name and key (base64url) of the external account that it wants.
+    pub eab: Option<(&'a str, &'a str)>,
+    /// The name server that it asks in place of its own.
+    pub dns: Option<SocketAddr>,
+}
+
+/// A month: nothing is renewed during a test.
+const LONG: u64 = 30 * 86_400;
+
+/// The address that a test has for itself: challenges are asked for on their real ports.
+#[must_use]
+pub fn own_ip(ground: &Ground) -> Ipv4Addr {
+    let [high, low] = ground.port("pebble").to_be_bytes();
+    Ipv4Addr::new(127, 99, high, low.max(1))
+}
+
 impl Pebble {
     /// Starts one whose certificates live for `lifetime` seconds, and which refuses 15 of 100 nonces.
     ///
@@ -31,10 +52,18 @@ impl Pebble {
     /// When it does not start.
     #[must_use]
     pub fn start(ground: &Ground, lifetime: u64) -> Self {
-        // Challenges are asked for on their real ports, so that each test needs an address of its own.
-        let [high, low] = ground.port("pebble").to_be_bytes();
-        let ip = Ipv4Addr::new(127, 99, high, low.max(1));
+        Self::with(ground, Wishes { lifetime: Some(lifetime), ..Wishes::default() })
+    }
+
+    /// Starts one as wished, which refuses 15 of 100 nonces.
+    ///
+    /// # Panics
+    /// When it does not start.
+    #[must_use]
+    pub fn with(ground: &Ground, wishes: Wishes<'_>) -> Self {
+        let ip = own_ip(ground);
         certificates(ground);
+        let macs = wishes.eab.map_or_else(|| json!({}), |(kid, key)| json!({ kid: key }));
         let config = json!({ "pebble": {
             "listenAddress": ground.addr("pebble").to_string(),
             "managementListenAddress": ground.addr("pebble-management").to_string(),
@@ -43,8 +72,9 @@ impl Pebble {
             "httpPort": 80,
             "tlsPort": 443,
             "ocspResponderURL": "",
-            "externalAccountBindingRequired": false,
-            "certificateValidityPeriod": lifetime,
+            "externalAccountBindingRequired": wishes.eab.is_some(),
+            "externalAccountMACKeys": macs,
+            "certificateValidityPeriod": wishes.lifetime.unwrap_or(LONG),
         }});
         let config = ground.write("pebble.json", &config.to_string());
         let text = |name: &str| ground.addr(name).to_string();
@@ -56,10 +86,11 @@ impl Pebble {
             Daemon::start("challtestsrv", "pebble-challtestsrv", &[&arguments[..], &more].concat(), &[]);
         names.wait_listening(&[ground.port("pebble-dns-management")]);
         let config = config.to_str().expect("utf-8");
+        let asked = wishes.dns.map_or(dns, |at| at.to_string());
         let mut server = Daemon::start(
             "pebble",
             "pebble",
-            &["-config", config, "-dnsserver", &dns],
+            &["-config", config, "-dnsserver", &asked],
             &[("PEBBLE_AUTHZREUSE", "0"), ("PEBBLE_VA_NOSLEEP", "1"), ("PEBBLE_WFE_NONCEREJECT", "15")],
         );
         server.wait_listening(&[ground.port("pebble"), ground.port("pebble-management")]);
@@ -97,6 +128,22 @@ impl Pebble {
             .with_root_certificates(roots)
             .with_no_client_auth();
         TlsClient { config: Arc::new(config), name: name.to_owned() }
+    }
+
+    /// The certificate that a listener shows for `name`, and whether the CA's root stands behind it.
+    ///
+    /// # Panics
+    /// When openssl cannot be run.
+    #[must_use]
+    pub fn shown(&self, name: &str, client: SClient) -> (String, bool) {
+        let seen =
+            client.args(&["-CAfile", self.roots(), "-servername", name, "-verify_hostname", name]).run();
+        let from = seen.text.find("-----BEGIN CERTIFICATE").unwrap_or_default();
+        let to = seen.text.find("-----END CERTIFICATE").unwrap_or_default();
+        // What openssl says of the chain on its other stream may come in between.
+        let lines = seen.text.get(from..to).unwrap_or_default().lines();
+        let lines = lines.filter(|line| !line.starts_with("verify ") && !line.starts_with("depth="));
+        (lines.collect(), seen.verified)
     }
 
     /// Where its name server takes records from a test: `POST /set-txt`, `POST /clear-txt`.

@@ -48,19 +48,8 @@ cache = "<dir>/cache"
     )
 }
 
-/// The certificate that a listener shows for `name`, and whether the CA's root stands behind it.
-fn shown_for(name: &str, client: SClient, pebble: &Pebble) -> (String, bool) {
-    let seen = client.args(&["-CAfile", pebble.roots(), "-servername", name, "-verify_hostname", name]).run();
-    let from = seen.text.find("-----BEGIN CERTIFICATE").unwrap_or_default();
-    let to = seen.text.find("-----END CERTIFICATE").unwrap_or_default();
-    // What openssl says of the chain on its other stream may come in between.
-    let lines = seen.text.get(from..to).unwrap_or_default().lines();
-    let lines = lines.filter(|line| !line.starts_with("verify ") && !line.starts_with("depth="));
-    (lines.collect(), seen.verified)
-}
-
 fn shown(client: SClient, pebble: &Pebble) -> (String, bool) {
-    shown_for(NAME, client, pebble)
+    pebble.shown(NAME, client)
 }
 
 fn implicit(pebble: &Pebble) -> (String, bool) {
@@ -236,7 +225,7 @@ fn of_twenty_certificates_one_cannot_be_proved_and_nineteen_are_served() {
     first_certificate(&pebble);
     for number in 0..18 {
         let name = format!("mail{number}.example.test");
-        within(ISSUED, &name, || shown_for(&name, SClient::new(pebble.at(443)), &pebble).1.then_some(()));
+        within(ISSUED, &name, || pebble.shown(&name, SClient::new(pebble.at(443))).1.then_some(()));
     }
     let said = door.wait_log("127.98.7.6: the CA did not get our answer");
     assert!(said.contains("validation"), "{said}");
@@ -308,7 +297,7 @@ fn dns_01_by_a_command_brings_a_wildcard() {
     let _door = Door::start(&ground, &text);
     let certificate = first_certificate(&pebble);
     let other = format!("imap.{NAME}");
-    assert_eq!(shown_for(&other, SClient::new(pebble.at(443)), &pebble), (certificate, true));
+    assert_eq!(pebble.shown(&other, SClient::new(pebble.at(443))), (certificate, true));
 }
 
 #[test]

@@ -30,7 +30,14 @@ pub(crate) struct Task<'a> {
 #[derive(Clone, Debug)]
 enum Posted {
     Answer(Key),
-    Record(Record),
+    Record(Record, Certainty),
+}
+
+/// Whether a record was set, or its provider failed half-way at most.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Certainty {
+    Set,
+    Perhaps,
 }
 
 /// Everything that one order has put in place. Dropped before [`Proofs::withdraw`], it is taken away in the background.
@@ -81,15 +88,19 @@ impl Proofs {
         let setup = |e: dns_01::Dns01Error| IssueError::new(Stage::Challenge, Fault::Setup, e.to_string());
         let record = dns.record(task.name, task.dns_value).await.map_err(setup)?;
         // Noted before it is set: a provider that fails half-way is cleaned up after too.
-        self.posted.push(Posted::Record(record.clone()));
-        dns.set(&record).await.map_err(setup)
+        self.posted.push(Posted::Record(record.clone(), Certainty::Perhaps));
+        dns.set(&record).await.map_err(setup)?;
+        if let Some(Posted::Record(_, certainty)) = self.posted.last_mut() {
+            *certainty = Certainty::Set;
+        }
+        Ok(())
     }
 
     /// Waits until a CA would see everything.
     pub(crate) async fn settle(&self) -> Result<(), IssueError> {
         let Some(dns) = &self.dns else { return Ok(()) };
         for posted in &self.posted {
-            if let Posted::Record(record) = posted {
+            if let Posted::Record(record, _) = posted {
                 dns.wait_until_seen(record)
                     .await
                     .map_err(|e| IssueError::new(Stage::Challenge, Fault::Setup, e.to_string()))?;
@@ -119,8 +130,18 @@ async fn withdraw(answers: Arc<Answers>, dns: Option<Arc<Dns01>>, posted: Vec<Po
     for posted in posted {
         match (posted, &dns) {
             (Posted::Answer(key), _) => answers.withdraw(&key).await,
-            (Posted::Record(record), Some(dns)) => dns.remove(&record).await,
-            (Posted::Record(_), None) => {}
+            (Posted::Record(record, certainty), Some(dns)) => match (dns.remove(&record).await, certainty) {
+                (Err(error), Certainty::Set) => {
+                    tracing::warn!(
+                        record = record.name,
+                        error,
+                        "the TXT record of a challenge cannot be removed"
+                    );
+                }
+                // Whoever did not set it has been complained of already.
+                (Err(_), Certainty::Perhaps) | (Ok(()), _) => {}
+            },
+            (Posted::Record(..), None) => {}
         }
     }
 }

@@ -8,7 +8,7 @@ use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, SystemTime};
 
-use waxseal_storage::{BoxFuture, Durability, Guard, Key, Storage};
+use waxseal_storage::{BoxFuture, Guard, Key, Storage};
 
 use crate::challenge::Answers;
 use crate::challenge::dns_01::Dns01;
@@ -128,12 +128,6 @@ impl Preflight<'_> {
     }
 
     async fn storage_failure(&self) -> Option<String> {
-        if let Durability::Fleeting(why) = self.storage.durability() {
-            tracing::warn!(
-                "{} does not last ({why}): after each restart everything is asked of the CA again, until its limits are reached. Mount a volume there",
-                self.storage.place()
-            );
-        }
         let probe = Key::new(PROBE).ok()?;
         let written = self.storage.put(&probe, b"probe", Guard::Always).await;
         let error = match written {

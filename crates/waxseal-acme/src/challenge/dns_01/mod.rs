@@ -143,11 +143,9 @@ impl Dns01 {
         set.map_err(|why| Dns01Error::Set { record: record.name.clone(), why })
     }
 
-    /// A record that stays behind does no harm but in the zone's listing: told, not an error.
-    pub(crate) async fn remove(&self, record: &Record) {
-        if let Err(error) = self.provider.remove(record).await {
-            tracing::warn!(record = record.name, error, "the TXT record of a challenge cannot be removed");
-        }
+    /// A record that stays behind does no harm but in the zone's listing.
+    pub(crate) async fn remove(&self, record: &Record) -> Result<(), String> {
+        self.provider.remove(record).await
     }
 
     /// Waits until each of the zone's servers that answers at all shows the record.
