@@ -312,7 +312,7 @@ fn another_ca_is_turned_to_when_the_first_keeps_failing() {
     }
     let _ = cert(&ground, &["renew", NAME]).ok();
     issued(&pebble);
-    assert_eq!(explicit(&ground, &pebble).1, true);
+    assert!(explicit(&ground, &pebble).1);
 }
 
 #[test]
