@@ -137,14 +137,19 @@ pub fn clamp(held: Held, wish: Duration) -> Result<i64, i64> {
 
 /// What is due next, and when.
 pub fn next(situation: &Situation<'_>) -> Next {
+    let order = order(situation);
+    match window_due(situation) {
+        Some(ask) if ask < order.at => Next { at: ask, action: Action::AskWindow },
+        _ => order,
+    }
+}
+
+/// When a certificate is ordered next, as far as is known now: the CA may wish for something else when it is asked again.
+pub fn order(situation: &Situation<'_>) -> Next {
     let (wanted, why) = renewal(situation);
     let (ca, allowed) = situation.attempts.choose(situation.directories);
     let at = wanted.max(allowed).max(cap_ends(situation, ca));
-    let order = Next { at, action: Action::Order { ca, why } };
-    match window_due(situation) {
-        Some(ask) if ask < at => Next { at: ask, action: Action::AskWindow },
-        _ => order,
-    }
+    Next { at, action: Action::Order { ca, why } }
 }
 
 /// When the certificate ought to be renewed, were nothing in the way.

@@ -152,6 +152,12 @@ impl Pebble {
         self.records
     }
 
+    /// How many lines of its log hold all of `words`.
+    #[must_use]
+    pub fn said(&self, words: &[&str]) -> usize {
+        self.server.count(words)
+    }
+
     /// How many accounts and orders it has made.
     #[must_use]
     pub fn counts(&self) -> (usize, usize) {

@@ -47,7 +47,7 @@ pub struct Status {
     pub held: Option<HeldStatus>,
     /// How far an order in flight has come.
     pub stage: Option<Stage>,
-    /// When something is due next, in unix seconds.
+    /// When it is renewed, or an attempt made, next; in unix seconds.
     pub next: i64,
     /// The last failure, where the last attempt failed.
     pub failure: Option<LastFailure>,
@@ -156,7 +156,17 @@ impl State {
     }
 
     pub(super) fn next(&self, target: &Target, siblings: &[&Attempts], now: i64) -> Next {
-        let mut next = self.plan(target, siblings, now, plan::next);
+        self.soonest(target, siblings, now, plan::next)
+    }
+
+    fn soonest(
+        &self,
+        target: &Target,
+        siblings: &[&Attempts],
+        now: i64,
+        ask: fn(&Situation<'_>) -> Next,
+    ) -> Next {
+        let mut next = self.plan(target, siblings, now, ask);
         if self.unsaved.is_some() {
             next.at = self.attempts.choose(&target.directories()).1;
         }
@@ -176,7 +186,7 @@ impl State {
                 not_after: facts.held.not_after,
             }),
             stage: self.stage,
-            next: self.next(target, siblings, now).at.max(now),
+            next: self.soonest(target, siblings, now, plan::order).at.max(now),
             failure: self.attempts.last.clone(),
             failing_since: self.attempts.failing_since,
         }

@@ -11,7 +11,7 @@ use super::running::{ask, fail, line};
 use super::table::Table;
 use super::{print, say};
 use crate::control::{Answer, Renewal, Request};
-use crate::records::{Record, State, date, now};
+use crate::records::{Record, date, now};
 
 const HOUR: i64 = 3600;
 const DAY: i64 = 24 * HOUR;
@@ -112,10 +112,9 @@ pub(super) fn table(records: &[Record]) -> String {
             record.next.map(|at| format!("in {}", span(at - now))).into(),
         ]
     });
-    let header = &["certificate", "state", "names", "issuer", "ends in", "next"];
+    let header = &["certificate", "state", "names", "issuer", "ends in", "next renewal"];
     let table = Table { header, rows: rows.collect() };
-    let failures: String =
-        records.iter().filter(|record| record.state == State::Failing).map(failure).collect();
+    let failures: String = records.iter().map(failure).collect();
     format!("{}\n{failures}", table.render())
 }
 
@@ -159,7 +158,7 @@ fn whole(record: &Record) -> String {
         ("serial", record.serial.clone().unwrap_or_else(|| "-".to_owned())),
         ("valid from", time(record.not_before)),
         ("valid until", time(record.not_after)),
-        ("next", time(record.next)),
+        ("next renewal", time(record.next)),
     ];
     for (what, value) in facts {
         text.push_str(&format!("  {what:12} {value}\n"));
