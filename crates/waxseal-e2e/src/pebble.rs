@@ -33,6 +33,8 @@ pub struct Wishes<'a> {
     pub eab: Option<(&'a str, &'a str)>,
     /// The name server that it asks in place of its own.
     pub dns: Option<SocketAddr>,
+    /// Seconds that it waits before it looks at an answer.
+    pub pause: Option<u32>,
 }
 
 /// A month: nothing is renewed during a test.
@@ -86,12 +88,17 @@ impl Pebble {
             Daemon::start("challtestsrv", "pebble-challtestsrv", &[&arguments[..], &more].concat(), &[]);
         names.wait_listening(&[ground.port("pebble-dns-management")]);
         let config = config.to_str().expect("utf-8");
+        let seconds = wishes.pause.map(|pause| pause.to_string());
+        let pause = match &seconds {
+            Some(seconds) => ("PEBBLE_VA_SLEEPTIME", seconds.as_str()),
+            None => ("PEBBLE_VA_NOSLEEP", "1"),
+        };
         let asked = wishes.dns.map_or(dns, |at| at.to_string());
         let mut server = Daemon::start(
             "pebble",
             "pebble",
             &["-config", config, "-dnsserver", &asked],
-            &[("PEBBLE_AUTHZREUSE", "0"), ("PEBBLE_VA_NOSLEEP", "1"), ("PEBBLE_WFE_NONCEREJECT", "15")],
+            &[("PEBBLE_AUTHZREUSE", "0"), ("PEBBLE_WFE_NONCEREJECT", "15"), pause],
         );
         server.wait_listening(&[ground.port("pebble"), ground.port("pebble-management")]);
         let ca = ground.path("pebble-ca.pem");

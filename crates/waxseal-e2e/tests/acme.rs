@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::Signal;
-use waxseal_e2e::{Door, Fake, Ground, Pebble, SClient, Wire, waxseal, within};
+use waxseal_e2e::{Door, Fake, Ground, Pebble, SClient, Wire, Wishes, waxseal, within};
 
 const NAME: &str = "mail.example.test";
 /// A month: nothing is renewed during a test.
@@ -138,6 +138,22 @@ fn a_crash_in_the_middle_of_an_order_costs_neither_account_nor_order() {
     let _door = Door::start(&ground, &text);
     first_certificate(&pebble);
     assert_eq!(pebble.counts(), (1, 1));
+}
+
+#[test]
+fn a_reload_in_the_middle_of_an_order_lets_it_come_to_its_end() {
+    for challenge in ["tls-alpn-01", "http-01"] {
+        let ground = Ground::new();
+        let pebble = Pebble::with(&ground, Wishes { pause: Some(3), ..Wishes::default() });
+        let _behind = Fake::imap(&ground, "behind", |_| ());
+        let text = configuration(&pebble, challenge);
+        let door = Door::start(&ground, &text);
+        within(ISSUED, "a look", || (pebble.said(&["Pulled a task"]) == 1).then_some(()));
+        door.reload(&ground, &text);
+        door.wait_log("the new configuration is in force");
+        first_certificate(&pebble);
+        assert_eq!(pebble.counts(), (1, 1), "{challenge}: {}", door.log());
+    }
 }
 
 #[test]

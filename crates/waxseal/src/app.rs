@@ -131,7 +131,7 @@ impl App {
             obtained::make_caches(&model, run_as)?;
             privileges::drop_to(run_as)?;
         }
-        let opened = Opened::open(&model, &identities).await?;
+        let opened = Opened::open(&model, &identities, &Obtained::default()).await?;
         publish(&rooms, &server, identities, &opened, &model.hostname);
         let watcher = Watcher::start(model.certificates.clone(), &model.hostname, rooms.store.clone())?;
         server.apply(prepared);
@@ -210,7 +210,7 @@ impl App {
         let Wired { listeners, behind } = self.rooms.wire(&model)?;
         let prepared =
             self.server.prepare(listeners).map_err(|errors| ServeError::Bind(bind_texts(&errors)))?;
-        let opened = Opened::open(&model, &identities).await?;
+        let opened = Opened::open(&model, &identities, &self.obtained).await?;
 
         // Nothing fails from here on, but that storage may break between two looks at it.
         self.reach.show(InForce::default());

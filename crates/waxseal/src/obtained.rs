@@ -48,16 +48,25 @@ pub struct Opened {
 
 /// One cache directory.
 struct Place {
-    storage: Arc<dyn Storage>,
+    cache: Cache,
     managed: Managed,
-    answers: Arc<Answers>,
     targets: Vec<Target>,
     issuers: HashMap<Arc<str>, Arc<dyn Issuer>>,
+}
+
+/// What is kept of a cache over a reload, for an order in flight goes on and the CA wants its answers from whoever is in
+/// force by then.
+#[derive(Clone)]
+struct Cache {
+    path: PathBuf,
+    storage: Arc<dyn Storage>,
+    answers: Arc<Answers>,
 }
 
 /// Certificates being obtained and served. Dropped, it stops; an order in flight is brought to its end.
 #[derive(Default)]
 pub struct Obtained {
+    caches: Vec<Cache>,
     renewers: Vec<Arc<Renewer>>,
     _publishers: Vec<Publisher>,
     _exporters: Vec<Exporter>,
@@ -109,14 +118,19 @@ pub fn wanted(model: &Model, by_hand: &[Entry]) -> Result<BTreeMap<PathBuf, Vec<
 }
 
 impl Opened {
-    /// Opens the caches and reads what is served from them. `by_hand`: the names of certificates by hand, which win.
+    /// Opens the caches that `former` has not open already, and reads what is served from them. `by_hand`: the names of
+    /// certificates by hand, which win.
     ///
     /// # Errors
     /// [`ObtainError`]; nothing has been changed then.
-    pub async fn open(model: &Model, by_hand: &[Entry]) -> Result<Self, ObtainError> {
+    pub async fn open(model: &Model, by_hand: &[Entry], former: &Obtained) -> Result<Self, ObtainError> {
         let mut places = Vec::new();
-        for (cache, targets) in wanted(model, by_hand)? {
-            places.push(Place::open(&cache, targets, model).await?);
+        for (path, targets) in wanted(model, by_hand)? {
+            let cache = match former.caches.iter().find(|cache| cache.path == path) {
+                Some(cache) => cache.clone(),
+                None => Cache::open(path).await?,
+            };
+            places.push(Place::open(cache, targets, model).await?);
         }
         Ok(Self { places })
     }
@@ -128,7 +142,7 @@ impl Opened {
 
     /// Who knows the answers to challenges; `None` where there are none.
     pub fn answering(&self) -> Option<Answering> {
-        let all: Vec<_> = self.places.iter().map(|place| Arc::clone(&place.answers)).collect();
+        let all: Vec<_> = self.places.iter().map(|place| Arc::clone(&place.cache.answers)).collect();
         (!all.is_empty()).then_some(Answering(all))
     }
 
@@ -138,7 +152,9 @@ impl Opened {
     /// Storage that cannot be read any more.
     pub async fn start(self, store: &Arc<CertificateStore>, hostname: &str) -> Result<Obtained, ObtainError> {
         let mut obtained = Obtained::default();
-        for Place { storage, managed, targets, issuers, .. } in self.places {
+        for Place { cache, managed, targets, issuers } in self.places {
+            let storage = Arc::clone(&cache.storage);
+            obtained.caches.push(cache);
             obtained._publishers.push(managed.publish_to(store, hostname));
             obtained._exporters.push(Exporter::start(
                 Arc::clone(&storage),
@@ -152,11 +168,18 @@ impl Opened {
     }
 }
 
-impl Place {
-    async fn open(cache: &Path, targets: Vec<Target>, model: &Model) -> Result<Self, ObtainError> {
-        let storage: Arc<dyn Storage> = Arc::new(FileStorage::open(cache)?);
+impl Cache {
+    async fn open(path: PathBuf) -> Result<Self, StorageError> {
+        let storage: Arc<dyn Storage> = Arc::new(FileStorage::open(&path)?);
         let answers = Answers::open(Arc::clone(&storage)).await?;
-        let managed = Managed::open(Arc::clone(&storage), targets.clone(), Clock::system()).await?;
+        Ok(Self { path, storage, answers })
+    }
+}
+
+impl Place {
+    async fn open(cache: Cache, targets: Vec<Target>, model: &Model) -> Result<Self, ObtainError> {
+        let Cache { storage, answers, .. } = &cache;
+        let managed = Managed::open(Arc::clone(storage), targets.clone(), Clock::system()).await?;
         let dns = Arc::new(Dns::new(&model.resolver)?);
         let listening = listening(model);
         let mut issuers: HashMap<Arc<str>, Arc<dyn Issuer>> = HashMap::new();
@@ -166,8 +189,8 @@ impl Place {
             }
             let issuer = AcmeIssuer::new(
                 Settings::clone(settings),
-                Arc::clone(&storage),
-                Arc::clone(&answers),
+                Arc::clone(storage),
+                Arc::clone(answers),
                 Arc::clone(&dns),
                 listening.clone(),
             );
@@ -175,7 +198,7 @@ impl Place {
                 issuer.map_err(|source| ObtainError::Issuer { id: Arc::clone(&settings.id), source })?;
             issuers.insert(Arc::clone(&settings.id), Arc::new(issuer));
         }
-        Ok(Self { storage, managed, answers, targets, issuers })
+        Ok(Self { cache, managed, targets, issuers })
     }
 }
 
