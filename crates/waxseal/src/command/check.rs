@@ -51,6 +51,7 @@ fn record(report: &Report, loaded: Option<&Loaded>) -> serde_json::Value {
         "listeners": loaded.map(tables::listeners).map(|table| table.records()),
         "tls": loaded.map(tables::tls).map(|table| table.records()),
         "certificates": loaded.map(tables::certificates).map(|table| table.records()),
+        "acme": loaded.map(tables::acme).map(|table| table.records()),
     })
 }
 

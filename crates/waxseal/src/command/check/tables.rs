@@ -12,7 +12,7 @@ const SECONDS_A_DAY: i64 = 86_400;
 
 /// Every table, for people.
 pub(super) fn all(loaded: &Loaded) -> String {
-    let tables = [listeners(loaded), tls(loaded), certificates(loaded)];
+    let tables = [listeners(loaded), tls(loaded), certificates(loaded), acme(loaded)];
     let tables = tables.iter().filter(|table| !table.rows.is_empty());
     tables.map(|table| table.render() + "\n").collect::<Vec<_>>().join("\n")
 }
@@ -80,4 +80,20 @@ pub(super) fn certificates(loaded: &Loaded) -> Table {
         ]
     });
     Table { header: &["certificate", "names", "key", "issuer", "days left", "default"], rows: rows.collect() }
+}
+
+/// What is to be obtained, from whom and how.
+pub(super) fn acme(loaded: &Loaded) -> Table {
+    let rows = loaded.model.acme.iter().map(|acme| {
+        let settings = &acme.settings;
+        vec![
+            Value::from(&*settings.id),
+            settings.name_texts().into(),
+            settings.key_types.iter().map(|kind| kind.as_str()).collect(),
+            settings.challenge.as_str().into(),
+            settings.directory.as_str().into(),
+            acme.cache.display().to_string().into(),
+        ]
+    });
+    Table { header: &["acme", "names", "key types", "challenge", "directory", "cache"], rows: rows.collect() }
 }
