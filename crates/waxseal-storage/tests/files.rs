@@ -66,6 +66,19 @@ async fn a_lease_written_by_a_clock_gone_wrong_does_not_last_for_ever() {
 
 /// Runs this test's program again as a process of its own, which holds a lease until it is killed.
 #[tokio::test]
+async fn a_lease_that_cannot_be_understood_is_free_and_fences_off_whoever_had_it() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let storage = FileStorage::open(directory.path()).expect("opened");
+    let name = key("certificates/a/x");
+    let former = storage.acquire(&name, TTL).await.expect("asked").expect("free");
+    fs::write(directory.path().join(".leases/certificates~a~x"), "{\"fence\": 1").expect("garbage");
+    let lease = storage.acquire(&name, TTL).await.expect("asked").expect("free");
+    storage.put(&name, b"new", Guard::Held(&lease)).await.expect("written");
+    let late = storage.put(&name, b"old", Guard::Held(&former)).await;
+    assert!(matches!(late, Err(StorageError::LeaseLost(_))), "{late:?}");
+}
+
+#[tokio::test]
 async fn the_lease_of_a_killed_process_is_free_at_once() {
     const HOLD: &str = "WAXSEAL_TEST_HOLD";
     let name = key("a/b");

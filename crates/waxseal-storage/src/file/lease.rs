@@ -142,10 +142,11 @@ fn path(directory: &Directory, name: &Key) -> PathBuf {
 fn record(directory: &Directory, name: &Key) -> Result<Option<Record>, StorageError> {
     let path = path(directory, name);
     let Some(content) = read(&path)? else { return Ok(None) };
-    match serde_json::from_slice(&content) {
-        Ok(record) => Ok(Some(record)),
-        Err(error) => Err(failed("understand", &path)(error.into())),
-    }
+    Ok(Some(serde_json::from_slice(&content).unwrap_or_else(|error| {
+        tracing::error!("{} is no lease ({error}); it is taken for one that has ended", path.display());
+        // Beyond any number that was given before, as none grows once a millisecond.
+        Record { fence: unix_millis(), holder: String::new(), until: 0 }
+    })))
 }
 
 fn write(directory: &Directory, lease: &Lease, record: &Record) -> Result<(), StorageError> {
