@@ -51,6 +51,9 @@ pub enum NameError {
     /// Twice in one list.
     #[error("{0} stands there twice")]
     Duplicate(Name),
+    /// A name that a wildcard of the same list stands for, which Let's Encrypt refuses.
+    #[error("{0} is covered by {1} already; leave it out")]
+    Redundant(Name, Name),
     /// A wildcard that the challenge cannot prove.
     #[error("{0} is a wildcard, which only dns-01 can prove")]
     WildcardNeedsDns(Name),
@@ -100,6 +103,16 @@ impl Name {
     /// Whether it stands for all names one label below another.
     pub fn is_wildcard(&self) -> bool {
         matches!(self.0, Kind::Wildcard(_))
+    }
+
+    /// Whether it is a wildcard, and `name` one label below it.
+    fn stands_for(&self, name: &Self) -> bool {
+        match (&self.0, &name.0) {
+            (Kind::Wildcard(base), Kind::Dns(name)) => {
+                name.split_once('.').is_some_and(|(_, parent)| parent == base)
+            }
+            _ => false,
+        }
     }
 
     /// Whether it is an address.
@@ -164,6 +177,8 @@ pub fn parse_names(
 ) -> Result<Vec<Name>, Vec<(Option<usize>, NameError)>> {
     let mut names: Vec<Name> = Vec::new();
     let mut errors = Vec::new();
+    let wildcards: Vec<Name> =
+        texts.iter().filter_map(|text| Name::parse(text).ok()).filter(Name::is_wildcard).collect();
     if texts.is_empty() {
         errors.push((None, NameError::None));
     }
@@ -173,7 +188,10 @@ pub fn parse_names(
     for (index, text) in texts.iter().enumerate().take(MAX_NAMES) {
         match Name::parse(text).and_then(|name| provable(name, challenge)) {
             Ok(name) if names.contains(&name) => errors.push((Some(index), NameError::Duplicate(name))),
-            Ok(name) => names.push(name),
+            Ok(name) => match wildcards.iter().find(|wildcard| wildcard.stands_for(&name)) {
+                Some(wildcard) => errors.push((Some(index), NameError::Redundant(name, wildcard.clone()))),
+                None => names.push(name),
+            },
             Err(error) => errors.push((Some(index), error)),
         }
     }
@@ -241,6 +259,15 @@ mod tests {
         assert!(matches!(errors[0].1, NameError::Duplicate(_)) && matches!(errors[1].1, NameError::Empty));
         assert!(matches!(errors[2].1, NameError::WildcardNeedsDns(_)));
         assert_eq!(parse_names(&[], Http01).expect_err("none"), [(None, NameError::None)]);
+    }
+
+    #[test]
+    fn a_name_that_a_wildcard_stands_for_is_left_to_it() {
+        let texts = ["a.example.org", "*.example.org", "example.org", "a.b.example.org"].map(str::to_owned);
+        let errors = parse_names(&texts, Dns01).expect_err("one of them");
+        assert_eq!(errors.len(), 1);
+        assert_eq!(errors[0].0, Some(0));
+        assert_eq!(errors[0].1.to_string(), "a.example.org is covered by *.example.org already; leave it out");
     }
 
     #[test]
