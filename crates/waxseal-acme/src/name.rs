@@ -267,7 +267,10 @@ mod tests {
         let errors = parse_names(&texts, Dns01).expect_err("one of them");
         assert_eq!(errors.len(), 1);
         assert_eq!(errors[0].0, Some(0));
-        assert_eq!(errors[0].1.to_string(), "a.example.org is covered by *.example.org already; leave it out");
+        assert_eq!(
+            errors[0].1.to_string(),
+            "a.example.org is covered by *.example.org already; leave it out"
+        );
     }
 
     #[test]

@@ -135,10 +135,13 @@ async fn ask_to_look(order: &mut Order, kind: ChallengeKind) -> Result<Failures,
         }
         match with_fresh_nonce!(challenge.set_ready().await) {
             Ok(()) => {}
-            Err(error) if words::reasons(&error).is_some_and(|it| !is_general(&it)) => {
-                failures.add(&about(words::refused(Stage::Validation, &error), &name));
+            Err(error) => {
+                let told = words::refused(Stage::Validation, &error);
+                match words::reasons(&error).filter(|it| !is_general(it)) {
+                    Some(reasons) => failures.add(&about(with_remedy(told, kind, &reasons), &name)),
+                    None => return Err(told),
+                }
             }
-            Err(error) => return Err(words::refused(Stage::Validation, &error)),
         }
     }
     Ok(failures)
@@ -176,7 +179,7 @@ async fn outcome(
                             "the CA gave the name up without a reason",
                         )
                     },
-                    |problem| words::problem(Stage::Validation, &problem),
+                    |problem| with_remedy(words::problem(Stage::Validation, &problem), kind, &problem),
                 );
                 failures.add(&about(told, &name));
             }
@@ -229,6 +232,43 @@ fn is_general(problem: &Problem) -> bool {
         problem.kind.as_str(),
         "rateLimited" | "serverInternal" | "badNonce" | "accountDoesNotExist" | "userActionRequired"
     )
+}
+
+/// The same, with the one thing to do about it.
+fn with_remedy(mut error: IssueError, kind: ChallengeKind, problem: &Problem) -> IssueError {
+    if let Some(remedy) = remedy(kind, &problem.kind) {
+        for failure in &mut error.failures {
+            failure.problem = format!("{}. {remedy}", failure.problem.trim_end_matches('.'));
+        }
+    }
+    error
+}
+
+/// What to do where a CA that looked at an answer says that (RFC 8555 section 6.7).
+fn remedy(kind: ChallengeKind, problem: &str) -> Option<&'static str> {
+    use ChallengeKind::{Dns01, Http01, TlsAlpn01};
+    Some(match (kind, problem) {
+        (Http01, "connection") => {
+            "Open port 80 of this machine to the internet (firewall, provider), or use dns-01"
+        }
+        (TlsAlpn01, "connection") => {
+            "Open port 443 of this machine to the internet (firewall, provider), or use dns-01"
+        }
+        (Http01, "unauthorized" | "incorrectResponse") => {
+            "Somebody else answers there: let the name lead to this machine, or whoever has its port 80 pass \
+             /.well-known/acme-challenge/ on"
+        }
+        (TlsAlpn01, "unauthorized" | "incorrectResponse" | "tls") => {
+            "Somebody else answers there: let the name lead to this machine, and what stands before it pass port 443 on \
+             without taking off TLS"
+        }
+        (Dns01, "unauthorized" | "incorrectResponse" | "dns") => {
+            "See that every name server of the zone shows the record; raise propagation-timeout where some lag"
+        }
+        (_, "dns") => "See that the name has an address at its name servers, and that these answer",
+        (_, "caa") => "See the CAA records of the name and of the domains above it",
+        _ => return None,
+    })
 }
 
 fn about(mut error: IssueError, name: &str) -> IssueError {

@@ -141,6 +141,7 @@ async fn each_name_that_fails_is_told_with_its_reason_and_nothing_stays_behind()
     assert_eq!(names, ["a.waxseal.test", "b.waxseal.test"]);
     let (_, problem) = told(&error)[0];
     assert!(problem.starts_with("the CA cannot connect to this machine"), "{problem}");
+    assert!(problem.contains(". Open port 80 of this machine to the internet"), "{problem}");
     assert_eq!(party.keys("challenges").await, [""; 0]);
     // The order is spent: the next attempt makes another, which goes through.
     let _http = respond::http_01(ground.at(HTTP), Arc::clone(&party.answers)).await;
