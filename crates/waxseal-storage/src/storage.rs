@@ -101,7 +101,7 @@ pub enum StorageError {
         bytes: usize,
     },
     /// The system refused.
-    #[error("cannot {what} {place}: {source}")]
+    #[error("cannot {what} {place}: {source}{remedy}", remedy = remedy(source))]
     Io {
         /// A verb.
         what: &'static str,
@@ -110,6 +110,16 @@ pub enum StorageError {
         /// The system's word for it.
         source: io::Error,
     },
+}
+
+/// The one thing to do, where there is one.
+fn remedy(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => ". Make room there",
+        io::ErrorKind::ReadOnlyFilesystem => ". Mount it writable",
+        io::ErrorKind::PermissionDenied => ". Let the user that waxseal runs as write there",
+        _ => "",
+    }
 }
 
 impl StorageError {

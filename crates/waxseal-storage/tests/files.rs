@@ -130,6 +130,22 @@ async fn a_full_disk_leaves_the_old_value() {
     storage.put(&key("a/b"), b"new", Guard::Always).await.expect("nothing half-written takes the room");
 }
 
+#[tokio::test]
+async fn a_lease_that_cannot_be_given_back_on_a_full_disk_is_ours_again_once_there_is_room() {
+    // Mounting is root's.
+    let Ok(full) = FullDisk::mount() else { return };
+    let storage = FileStorage::open(&full.0).expect("opened");
+    let name = key("certificates/a/x");
+    let lease = storage.acquire(&name, TTL).await.expect("asked").expect("free");
+    let ballast = full.0.join("ballast");
+    assert!(fs::write(&ballast, vec![0; 1 << 20]).is_err(), "no room is left");
+    let refused = storage.release(lease).await.expect_err("no room");
+    assert!(refused.is_full() && refused.to_string().ends_with("Make room there"), "{refused}");
+    fs::remove_file(ballast).expect("removed");
+    assert!(storage.acquire(&name, TTL).await.expect("asked").is_some());
+    assert!(storage.acquire(&name, TTL).await.expect("asked").is_none(), "held again");
+}
+
 async fn unwritable_leaves_the_old_value() {
     let directory = tempfile::tempdir().expect("a directory");
     let storage = FileStorage::open(directory.path()).expect("opened");

@@ -78,6 +78,9 @@ pub struct Renewal {
     pub not_after: Option<i64>,
     /// Why there is none.
     pub reason: Option<String>,
+    /// What failed, name by name, where the attempt was made.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub failures: Vec<String>,
 }
 
 /// The places where the socket of a server with this configuration may be, the likeliest first.
@@ -305,17 +308,24 @@ impl Reach {
 }
 
 fn renewal(id: &str, outcome: Outcome) -> Renewal {
-    let (serial, not_after, reason) = match outcome {
-        Outcome::Renewed { serial, not_after } => (Some(serial), Some(not_after), None),
+    let mut renewal =
+        Renewal { id: id.to_owned(), serial: None, not_after: None, reason: None, failures: Vec::new() };
+    match outcome {
+        Outcome::Renewed { serial, not_after } => {
+            (renewal.serial, renewal.not_after) = (Some(serial), Some(not_after));
+        }
         Outcome::NotDue(at) => {
-            (None, None, Some(format!("nothing is due before {}", crate::records::date(at))))
+            renewal.reason = Some(format!("nothing is due before {}", crate::records::date(at)));
         }
         Outcome::Barred(at, barrier) => {
             let at = crate::records::date(at);
-            (None, None, Some(format!("not before {at}: {barrier}; --force passes that")))
+            renewal.reason = Some(format!("not before {at}: {barrier}; --force passes that"));
         }
-        Outcome::Busy => (None, None, Some("an order for it is in flight already".to_owned())),
-        Outcome::Failed(error) => (None, None, Some(error.to_string())),
-    };
-    Renewal { id: id.to_owned(), serial, not_after, reason }
+        Outcome::Busy => renewal.reason = Some("an order for it is in flight already".to_owned()),
+        Outcome::Failed(error) => {
+            renewal.reason = Some(format!("it failed at the stage: {}", error.stage));
+            renewal.failures = error.failures.iter().map(ToString::to_string).collect();
+        }
+    }
+    renewal
 }

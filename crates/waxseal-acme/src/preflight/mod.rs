@@ -134,14 +134,7 @@ impl Preflight<'_> {
             Ok(_) => self.storage.delete(&probe, Guard::Always).await.err()?,
             Err(error) => error,
         };
-        let remedy = if error.is_full() {
-            "make room there"
-        } else if error.is_read_only() {
-            "let the user that waxseal runs as write there"
-        } else {
-            "see that it is there and can be written"
-        };
-        Some(format!("{error}. A certificate could not be kept: {remedy} ({})", self.storage.place()))
+        Some(format!("{error}. A certificate could not be kept in {}", self.storage.place()))
     }
 }
 

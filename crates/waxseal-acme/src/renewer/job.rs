@@ -96,7 +96,7 @@ impl Job {
                 return Outcome::Busy;
             }
             Err(error) => {
-                return self.fail(target, None, &target.settings, storage_error(storage, &error)).await;
+                return self.fail(target, None, &target.settings, storage_error(&error)).await;
             }
         };
         let done = tokio::select! {
@@ -137,7 +137,7 @@ impl Job {
         loop {
             let storage = &*self.shared.storage;
             let fresh = Fresh::read(storage, target).await;
-            let fresh = fresh.map_err(|error| ours(storage_error(storage, &error)))?;
+            let fresh = fresh.map_err(|error| ours(storage_error(&error)))?;
             let (next, barrier) = self.look(target, &fresh);
             let due = next.at <= self.shared.clock.now();
             let ca = match (urgency, next.action) {
@@ -247,7 +247,7 @@ impl Job {
         // Not asked before it is written that it was: a storage that cannot be written costs no order.
         if let Err(error) = self.write_attempts(target, lease).await {
             self.change(Attempts::abandon);
-            return Err(storage_error(&*self.shared.storage, &error));
+            return Err(storage_error(&error));
         }
         self.stage(Stage::Order);
         tracing::info!("{target}: asking {} for {}", settings.directory, list(&want));
@@ -282,7 +282,7 @@ impl Job {
             if !lost {
                 self.shared.with(self.index, |state| state.unsaved = Some(bundle));
             }
-            let mut told = storage_error(&*self.shared.storage, &error);
+            let mut told = storage_error(&error);
             told.stage = Stage::Storage;
             return Err(told);
         }
@@ -389,20 +389,9 @@ fn list(want: &OrderRequest) -> String {
 }
 
 /// What storage refused, as a reason for asking nothing of the CA.
-fn storage_error(storage: &dyn Storage, error: &StorageError) -> IssueError {
-    let place = storage.place();
-    let remedy = if error.is_full() {
-        format!("{place} is full; make room. ")
-    } else if error.is_read_only() {
-        format!(
-            "{place} cannot be written by the user we run as; mount it writable, or give it to that user. "
-        )
-    } else {
-        String::new()
-    };
-    let problem = format!(
-        "{error}. {remedy}Nothing was asked of the CA; the certificate there is goes on being served"
-    );
+fn storage_error(error: &StorageError) -> IssueError {
+    let problem =
+        format!("{error}. Nothing was asked of the CA; the certificate there is goes on being served");
     IssueError::new(Stage::Preflight, Fault::Storage, problem)
 }
 

@@ -325,7 +325,7 @@ async fn a_storage_that_is_full_costs_no_order_and_is_told() {
     assert_eq!(ca.count(), 0);
     let failure = renewer.status()[0].failure.clone().expect("told");
     assert_eq!(failure.fault, Fault::Storage);
-    assert!(failure.failures[0].problem.contains("/var/lib/waxseal/acme is full"), "{failure:?}");
+    assert!(failure.failures[0].problem.contains("no storage space. Make room there"), "{failure:?}");
     breaking.refuses.store(false, Ordering::Relaxed);
     pass(600).await;
     assert_eq!(ca.count(), 1);

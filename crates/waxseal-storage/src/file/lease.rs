@@ -1,7 +1,9 @@
 //! Leases in files: a number that grows with each holder, who it is, and until when.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
@@ -19,6 +21,8 @@ const HOLDERS: &str = ".holders";
 pub(super) struct Holder {
     name: String,
     path: PathBuf,
+    /// Leases given back by us of which that could not be written, as on a full disk: free for ourselves at once.
+    given_back: Mutex<BTreeMap<Key, u64>>,
     #[expect(dead_code, reason = "held, not used")]
     life: File,
 }
@@ -73,7 +77,7 @@ impl Holder {
         let path = holders.join(&name);
         let life = private().create_new(true).open(&path).map_err(failed("make", &path))?;
         life.lock().map_err(failed("lock", &path))?;
-        Ok(Self { name, path, life })
+        Ok(Self { name, path, given_back: Mutex::default(), life })
     }
 
     pub(super) fn acquire(
@@ -84,13 +88,39 @@ impl Holder {
     ) -> Result<Option<Lease>, StorageError> {
         let _locked = directory.lock()?;
         let before = record(directory, name)?;
-        if before.as_ref().is_some_and(|record| record.is_held(&directory.root().join(HOLDERS))) {
+        let holders = directory.root().join(HOLDERS);
+        if before.as_ref().is_some_and(|record| record.is_held(&holders) && !self.gave_back(name, record)) {
             return Ok(None);
         }
         let fence = before.map_or(0, |record| record.fence) + 1;
         let lease = Lease { name: name.clone(), fence };
         self.write(directory, &lease, ttl)?;
+        self.given_back().remove(name);
         Ok(Some(lease))
+    }
+
+    fn given_back(&self) -> MutexGuard<'_, BTreeMap<Key, u64>> {
+        self.given_back.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn gave_back(&self, name: &Key, record: &Record) -> bool {
+        record.holder == self.name && self.given_back().get(name) == Some(&record.fence)
+    }
+
+    pub(super) fn release(&self, directory: &Directory, lease: &Lease) -> Result<(), StorageError> {
+        let _locked = directory.lock()?;
+        match check(directory, lease) {
+            Ok(()) => {
+                let ended = Record { fence: lease.fence, holder: String::new(), until: 0 };
+                let written = write(directory, lease, &ended);
+                if written.is_err() {
+                    self.given_back().insert(lease.name.clone(), lease.fence);
+                }
+                written
+            }
+            Err(StorageError::LeaseLost(_)) => Ok(()),
+            Err(error) => Err(error),
+        }
     }
 
     pub(super) fn renew(
@@ -122,15 +152,6 @@ pub(super) fn check(directory: &Directory, lease: &Lease) -> Result<(), StorageE
     match record(directory, &lease.name)? {
         Some(record) if record.fence == lease.fence && record.until != 0 => Ok(()),
         _ => Err(StorageError::LeaseLost(lease.name.clone())),
-    }
-}
-
-pub(super) fn release(directory: &Directory, lease: &Lease) -> Result<(), StorageError> {
-    let _locked = directory.lock()?;
-    match check(directory, lease) {
-        Ok(()) => write(directory, lease, &Record { fence: lease.fence, holder: String::new(), until: 0 }),
-        Err(StorageError::LeaseLost(_)) => Ok(()),
-        Err(error) => Err(error),
     }
 }
 

@@ -167,7 +167,7 @@ impl Storage for FileStorage {
     }
 
     fn release(&self, lease: Lease) -> BoxFuture<'_, Result<(), StorageError>> {
-        Box::pin(self.blocking(move |inner| lease::release(&inner.directory, &lease)))
+        Box::pin(self.blocking(move |inner| inner.holder.release(&inner.directory, &lease)))
     }
 
     fn watch(&self, prefix: &Key) -> Watch {

@@ -91,11 +91,11 @@ fn outcome(renewal: &Renewal) -> String {
         (Some(serial), Some(until)) => {
             format!("{}: new certificate, serial {serial}, valid until {}\n", renewal.id, date(until))
         }
-        _ => format!(
-            "{}: no new certificate: {}\n",
-            renewal.id,
-            renewal.reason.as_deref().unwrap_or("no reason given")
-        ),
+        _ => {
+            let reason = renewal.reason.as_deref().unwrap_or("no reason given");
+            let failures: String = renewal.failures.iter().map(|failure| format!("  {failure}\n")).collect();
+            format!("{}: no new certificate: {reason}\n{failures}", renewal.id)
+        }
     }
 }
 
