@@ -131,6 +131,16 @@ pub fn waxseal(arguments: &[&str]) -> Finished {
     run(&program(), arguments)
 }
 
+/// Runs `waxseal cert` with the configuration that is on `ground`.
+///
+/// # Panics
+/// When it cannot be started, or does not end.
+#[must_use]
+pub fn cert(ground: &Ground, arguments: &[&str]) -> Finished {
+    let config = ground.path("waxseal.toml");
+    waxseal(&[&["cert", "--config", config.to_str().expect("utf-8")], arguments].concat())
+}
+
 /// The program itself: the one that WAXSEAL_BIN names, else the one built beside this test.
 ///
 /// # Panics

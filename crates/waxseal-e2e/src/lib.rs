@@ -33,14 +33,14 @@ mod wire;
 
 pub use command::{Finished, python, run, run_with_input};
 pub use daemon::Daemon;
-pub use door::{CERTIFICATE, Door, program, waxseal};
+pub use door::{CERTIFICATE, Door, cert, program, waxseal};
 pub use dovecot::Dovecot;
 pub use fake::Fake;
 pub use ground::Ground;
 pub use house::{ALICE, House, READER, SENDER};
 pub use knot::Knot;
 pub use openssl::{SClient, Seen};
-pub use pebble::{Pebble, Wishes, own_ip};
+pub use pebble::{NAME, Pebble, Wishes, own_ip};
 pub use pki::{KeyKind, Leaf, Pki, mail_certificate, provider, suite};
 pub use postfix::Postfix;
 pub use wire::{TlsClient, Wire};

@@ -37,6 +37,9 @@ pub struct Wishes<'a> {
     pub pause: Option<u32>,
 }
 
+/// The name that a door of [`Pebble::door`] has.
+pub const NAME: &str = "mail.example.test";
+
 /// A month: nothing is renewed during a test.
 const LONG: u64 = 30 * 86_400;
 
@@ -135,6 +138,35 @@ impl Pebble {
             .with_root_certificates(roots)
             .with_no_client_auth();
         TlsClient { config: Arc::new(config), name: name.to_owned() }
+    }
+
+    /// A door before the service `behind`, by IMAP on port 443 of the test's own address and, with STARTTLS, at `imap`.
+    /// `more`: its other tables; a line `CA` in an `acme` table stands for what it needs to reach this CA.
+    #[must_use]
+    pub fn door(&self, more: &str) -> String {
+        let ca = "directory = \"https://<pebble>/dir\"\nca = \"%{file:<dir>/pebble-ca.pem}%\"\n\
+                  contact = [\"admin@example.test\"]\ncache = \"<dir>/cache\"\n";
+        let more = more.replace("CA\n", ca);
+        format!(
+            r#"
+[server]
+hostname = "{NAME}"
+resolver = ["<pebble-dns>"]
+[upstream.behind]
+address = "<behind>"
+[server.listener.imaps]
+protocol = "imap"
+bind = "{tls}"
+upstream = "behind"
+tls.implicit = true
+[server.listener.imap]
+protocol = "imap"
+bind = "<imap>"
+upstream = "behind"
+{more}
+"#,
+            tls = self.at(443),
+        )
     }
 
     /// The certificate that a listener shows for `name`, and whether the CA's root stands behind it.

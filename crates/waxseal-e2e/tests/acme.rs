@@ -5,9 +5,8 @@ use std::time::{Duration, Instant};
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::Signal;
-use waxseal_e2e::{Door, Fake, Ground, Pebble, SClient, Wire, Wishes, waxseal, within};
+use waxseal_e2e::{Door, Fake, Ground, NAME, Pebble, SClient, Wire, Wishes, cert, waxseal, within};
 
-const NAME: &str = "mail.example.test";
 /// A month: nothing is renewed during a test.
 const LONG: u64 = 30 * 86_400;
 /// From the start of a door to its first certificate.
@@ -15,37 +14,11 @@ const ISSUED: Duration = Duration::from_secs(30);
 
 /// A door that gets its certificate by `challenge`, its listeners for that on the CA's ports.
 fn configuration(pebble: &Pebble, challenge: &str) -> String {
-    format!(
-        r#"
-[server]
-hostname = "{NAME}"
-resolver = ["<pebble-dns>"]
-[upstream.behind]
-address = "<behind>"
-[server.listener.imaps]
-protocol = "imap"
-bind = "{tls}"
-upstream = "behind"
-tls.implicit = true
-[server.listener.imap]
-protocol = "imap"
-bind = "<imap>"
-upstream = "behind"
-[server.listener.http]
-protocol = "http"
-bind = "{http}"
-tls.enable = false
-[acme.test]
-directory = "https://<pebble>/dir"
-ca = "%{{file:<dir>/pebble-ca.pem}}%"
-contact = ["admin@example.test"]
-domains = ["{NAME}"]
-challenge = "{challenge}"
-cache = "<dir>/cache"
-"#,
-        tls = pebble.at(443),
-        http = pebble.at(80),
-    )
+    pebble.door(&format!(
+        "[server.listener.http]\nprotocol = \"http\"\nbind = \"{}\"\ntls.enable = false\n\
+         [acme.test]\nCA\ndomains = [\"{NAME}\"]\nchallenge = \"{challenge}\"\n",
+        pebble.at(80)
+    ))
 }
 
 fn shown(client: SClient, pebble: &Pebble) -> (String, bool) {
@@ -204,8 +177,7 @@ fn a_renewal_by_command_is_on_every_listener_within_a_second_while_a_thousand_se
     };
     let mut held: Vec<Wire> = (0..1000).map(session).collect();
     let before = held[0].certificate();
-    let config = ground.path("waxseal.toml");
-    let said = waxseal(&["cert", "--config", config.to_str().expect("utf-8"), "renew", NAME]).ok();
+    let said = cert(&ground, &["renew", NAME]).ok();
     let since = Instant::now();
     for number in [1000, 1001] {
         within(Duration::from_secs(1), "the new certificate", || {
@@ -244,8 +216,7 @@ fn of_twenty_certificates_one_cannot_be_proved_and_nineteen_are_served() {
     }
     let said = door.wait_log("127.98.7.6: the CA did not get our answer");
     assert!(said.contains("validation") && said.contains("Somebody else answers there"), "{said}");
-    let config = ground.path("waxseal.toml");
-    let listed = waxseal(&["cert", "--config", config.to_str().expect("utf-8"), "list"]).ok();
+    let listed = cert(&ground, &["list"]).ok();
     assert!(listed.out.contains("mail17.example.test"), "{}", listed.out);
     assert!(listed.all().contains("the CA did not get our answer"), "{}", listed.all());
     assert_eq!(pebble.counts(), (1, 20));
@@ -290,8 +261,7 @@ fn fifty_starts_cost_one_account_and_one_order() {
     let _door = Door::start(&ground, &text);
     if !implicit(&pebble).1 {
         // The loop has climbed the ladder, which an operator passes.
-        let config = ground.path("waxseal.toml");
-        let _ = waxseal(&["cert", "--config", config.to_str().expect("utf-8"), "renew", NAME]).ok();
+        let _ = cert(&ground, &["renew", NAME]).ok();
         first_certificate(&pebble);
     }
     // Another order only where the CA has given up the first, as it looked while nobody was there to answer.

@@ -7,51 +7,17 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use waxseal_e2e::{
-    Daemon, Door, Fake, Finished, Ground, KeyKind, Knot, Pebble, Pki, SClient, Wishes, own_ip, run, waxseal,
-    within,
+    Daemon, Door, Fake, Ground, KeyKind, Knot, NAME, Pebble, Pki, SClient, Wishes, cert, own_ip, run,
+    waxseal, within,
 };
 
-const NAME: &str = "mail.example.test";
 const ISSUED: Duration = Duration::from_secs(30);
 /// Name and key of an external account.
 const EAB: (&str, &str) = ("kid-7", "zWNDZM6eQGHWpSRTPal5eIUYFTu7EajVIoguysqZ9wG44nMEtx3MUAsUDkMTQ12W");
 
-/// A door in front of an IMAP service, on port 443 of the test's own address and with STARTTLS; `acme`: its tables, with
-/// `CA` for what a table needs to reach Pebble.
-fn configuration(pebble: &Pebble, acme: &str) -> String {
-    let ca = "directory = \"https://<pebble>/dir\"\nca = \"%{file:<dir>/pebble-ca.pem}%\"\n\
-              contact = [\"admin@example.test\"]\ncache = \"<dir>/cache\"";
-    format!(
-        r#"
-[server]
-hostname = "{NAME}"
-resolver = ["<pebble-dns>"]
-[upstream.behind]
-address = "<behind>"
-[server.listener.imaps]
-protocol = "imap"
-bind = "{tls}"
-upstream = "behind"
-tls.implicit = true
-[server.listener.imap]
-protocol = "imap"
-bind = "<imap>"
-upstream = "behind"
-{acme}
-"#,
-        tls = pebble.at(443),
-        acme = acme.replace("CA\n", &format!("{ca}\n")),
-    )
-}
-
 /// The usual table.
 fn mine(more: &str) -> String {
     format!("[acme.mine]\nCA\ndomains = [\"{NAME}\"]\n{more}")
-}
-
-fn cert(ground: &Ground, arguments: &[&str]) -> Finished {
-    let config = ground.path("waxseal.toml");
-    waxseal(&[&["cert", "--config", config.to_str().expect("utf-8")], arguments].concat())
 }
 
 fn implicit(pebble: &Pebble) -> (String, bool) {
@@ -95,7 +61,7 @@ fn behind_a_web_server_that_passes_the_questions_on_http_01_works_and_renews() {
     let pass = ground.expand("location /.well-known/acme-challenge/ { proxy_pass http://<web>; }");
     let _nginx = nginx(&ground, &pebble, &pass);
     let _behind = Fake::imap(&ground, "behind", |_| ());
-    let text = configuration(&pebble, &format!("{}{WEB}", mine("challenge = \"http-01\"\n")));
+    let text = pebble.door(&format!("{}{WEB}", mine("challenge = \"http-01\"\n")));
     let _door = Door::start(&ground, &text);
     let first = issued(&pebble);
     let renewed = cert(&ground, &["renew", NAME]).ok();
@@ -113,7 +79,7 @@ fn a_web_server_that_passes_nothing_on_is_named_with_the_ways_out_and_the_ca_is_
     let pebble = Pebble::with(&ground, Wishes::default());
     let nginx = nginx(&ground, &pebble, "return 404;");
     let _behind = Fake::imap(&ground, "behind", |_| ());
-    let text = configuration(&pebble, &format!("{}{WEB}", mine("challenge = \"http-01\"\n")));
+    let text = pebble.door(&format!("{}{WEB}", mine("challenge = \"http-01\"\n")));
     let door = Door::start(&ground, &text);
     // setpriv(1) becomes the program that it starts.
     let named = format!("Port 80 is held by nginx (pid {})", nginx.pid());
@@ -130,7 +96,7 @@ fn an_external_account_is_bound_and_its_key_shown_nowhere() {
     let ground = Ground::new();
     let pebble = Pebble::with(&ground, Wishes { eab: Some(EAB), ..Wishes::default() });
     let _behind = Fake::imap(&ground, "behind", |_| ());
-    let without = configuration(&pebble, &mine(""));
+    let without = pebble.door(&mine(""));
     let mut door = Door::start(&ground, &without);
     let said = door.wait_log("takes only accounts that it knows already");
     assert!(said.contains("set eab.kid and eab.hmac-key"), "{said}");
@@ -146,7 +112,7 @@ fn an_external_account_is_bound_and_its_key_shown_nowhere() {
 
     let (kid, key) = EAB;
     fs::remove_dir_all(ground.path("cache")).expect("removed");
-    let with = configuration(&pebble, &mine(&format!("eab.kid = \"{kid}\"\neab.hmac-key = \"{key}\"\n")));
+    let with = pebble.door(&mine(&format!("eab.kid = \"{kid}\"\neab.hmac-key = \"{key}\"\n")));
     let door = Door::start(&ground, &with);
     issued(&pebble);
     let shown = waxseal(&["show", "--config", config]).ok();
@@ -218,7 +184,7 @@ fn a_full_disk_and_one_that_cannot_be_written_serve_the_old_certificate_and_say_
     let pebble = Pebble::with(&ground, Wishes::default());
     let _behind = Fake::imap(&ground, "behind", |_| ());
     let disk = SmallDisk::mount(&ground);
-    let door = Door::start(&ground, &configuration(&pebble, &mine("")));
+    let door = Door::start(&ground, &pebble.door(&mine("")));
     let first = issued(&pebble);
     let said = door.wait_log("is on tmpfs");
     assert!(said.contains("Keep acme.ID.cache on a disk or a volume"), "{said}");
@@ -253,7 +219,7 @@ fn a_disk_that_fills_up_during_an_order_costs_no_second_one() {
     let _behind = Fake::imap(&ground, "behind", |_| ());
     let disk = SmallDisk::mount(&ground);
     // Until there is an order: the account, its note and the order's fit, and nothing more after that.
-    let door = Door::start(&ground, &configuration(&pebble, &mine("")));
+    let door = Door::start(&ground, &pebble.door(&mine("")));
     within(ISSUED, "an order", || (pebble.counts().1 == 1).then_some(()));
     disk.fill();
     std::thread::sleep(Duration::from_secs(2));
@@ -279,7 +245,7 @@ fn an_update_of_ones_own_name_server_proves_wildcards_and_aliases_and_leaves_not
         Knot::KEY,
         Knot::SECRET
     );
-    let text = configuration(&pebble, &table).replace("<pebble-dns>", &knot.at().to_string());
+    let text = pebble.door(&table).replace("<pebble-dns>", &knot.at().to_string());
     let wrong = text.replace(Knot::SECRET, "bm90IHRoZSBzZWNyZXQgdGhhdCBpdCBrbm93cyBhdCBhbGw=");
     let mut door = Door::start(&ground, &wrong);
     let said = door.wait_log("refuses to add the record");
@@ -304,7 +270,7 @@ fn another_ca_is_turned_to_when_the_first_keeps_failing() {
     let _behind = Fake::imap(&ground, "behind", |_| ());
     let table = "[acme.first]\ndirectory = \"https://<nobody>/dir\"\ncontact = [\"admin@example.test\"]\n\
                  cache = \"<dir>/cache\"\ndomains = [\"mail.example.test\"]\nfallback = \"second\"\n[acme.second]\nCA\n";
-    let door = Door::start(&ground, &configuration(&pebble, table));
+    let door = Door::start(&ground, &pebble.door(table));
     door.wait_log("cannot be reached");
     for _ in 0..2 {
         let refused = cert(&ground, &["renew", NAME]);
@@ -324,7 +290,7 @@ fn an_address_is_certified_by_either_challenge_and_shown_to_those_who_name_no_ho
         let ip = own_ip(&ground).to_string();
         let web = WEB.replace("<web>", &pebble.at(80).to_string());
         let table = format!("[acme.mine]\nCA\ndomains = [\"{ip}\"]\nchallenge = \"{challenge}\"\n{web}");
-        let door = Door::start(&ground, &configuration(&pebble, &table));
+        let door = Door::start(&ground, &pebble.door(&table));
         within(ISSUED, "a certificate for the address", || {
             let client = SClient::new(pebble.at(443)).args(&["-noservername", "-verify_ip", &ip]);
             client.args(&["-CAfile", pebble.roots()]).run().verified.then_some(())
@@ -339,7 +305,7 @@ fn two_kinds_of_keys_serve_old_clients_and_new_ones() {
     let pebble = Pebble::with(&ground, Wishes::default());
     let _behind = Fake::imap(&ground, "behind", |_| ());
     let table = mine("key-types = [\"ecdsa-p256\", \"rsa-2048\"]\n");
-    let _door = Door::start(&ground, &configuration(&pebble, &table));
+    let _door = Door::start(&ground, &pebble.door(&table));
     let kind = |algorithms: &str| {
         let client = SClient::new(pebble.at(443)).args(&["-CAfile", pebble.roots(), "-servername", NAME]);
         let seen = client.args(&["-tls1_2", "-sigalgs", algorithms]).run();
@@ -374,7 +340,7 @@ fn until_the_first_certificate_a_bootstrap_one_says_so_and_the_first_takes_over_
     let pebble = Pebble::with(&ground, Wishes::default());
     let _behind = Fake::imap(&ground, "behind", |_| ());
     let away: SocketAddr = ground.addr("relay");
-    let text = configuration(&pebble, &mine("")).replace("https://<pebble>", &format!("https://{away}"));
+    let text = pebble.door(&mine("")).replace("https://<pebble>", &format!("https://{away}"));
     let door = Door::start(&ground, &text);
     door.wait_log("cannot be reached");
     for client in [SClient::new(pebble.at(443)), SClient::new(ground.addr("imap")).starttls("imap")] {
@@ -410,7 +376,7 @@ fn a_certificate_by_hand_for_the_name_wins_and_none_is_ordered() {
     let by_hand =
         "[certificate.hand]\ncert = \"%{file:<dir>/hand.pem}%\"\nprivate-key = \"%{file:<dir>/hand.key}%\"\n";
     let other = "[acme.other]\nCA\ndomains = [\"other.example.test\"]\n";
-    let text = configuration(&pebble, &format!("{by_hand}{}{other}", mine("")));
+    let text = pebble.door(&format!("{by_hand}{}{other}", mine("")));
     let door = Door::start(&ground, &text);
     within(ISSUED, "the other", || {
         pebble.shown("other.example.test", SClient::new(pebble.at(443))).1.then_some(())

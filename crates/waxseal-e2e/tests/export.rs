@@ -4,37 +4,10 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt as _, chown};
 use std::time::Duration;
 
-use waxseal_e2e::{Door, Fake, Finished, Ground, KeyKind, Pebble, Pki, SClient, eventually, waxseal, within};
-
-const NAME: &str = "mail.example.test";
+use waxseal_e2e::{Door, Fake, Ground, KeyKind, NAME, Pebble, Pki, SClient, cert, eventually, within};
 
 fn configuration(pebble: &Pebble) -> String {
-    format!(
-        r#"
-[server]
-hostname = "{NAME}"
-resolver = ["<pebble-dns>"]
-[upstream.behind]
-address = "<behind>"
-[server.listener.imaps]
-protocol = "imap"
-bind = "{tls}"
-upstream = "behind"
-tls.implicit = true
-[acme.test]
-directory = "https://<pebble>/dir"
-ca = "%{{file:<dir>/pebble-ca.pem}}%"
-contact = ["admin@example.test"]
-domains = ["{NAME}"]
-cache = "<dir>/cache"
-"#,
-        tls = pebble.at(443),
-    )
-}
-
-fn cert(ground: &Ground, arguments: &[&str]) -> Finished {
-    let config = ground.path("waxseal.toml");
-    waxseal(&[&["cert", "--config", config.to_str().expect("utf-8")], arguments].concat())
+    pebble.door(&format!("[acme.test]\nCA\ndomains = [\"{NAME}\"]\n"))
 }
 
 /// A certificate for `name` where certbot has them.

@@ -7,9 +7,8 @@ use std::time::Duration;
 
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use serde_json::{Value, json};
-use waxseal_e2e::{Door, Fake, Ground, KeyKind, Pebble, Pki, SClient, run, within};
+use waxseal_e2e::{Door, Fake, Ground, KeyKind, NAME, Pebble, Pki, SClient, run, within};
 
-const NAME: &str = "mail.example.test";
 const RECORD: &str = "_acme-challenge.mail.example.test";
 const ZONE: &str = "zone-of-example-test";
 const TOKEN: &str = "cf-token-1f2e3d4c";
@@ -157,32 +156,10 @@ fn answer(
 }
 
 fn configuration(pebble: &Pebble, credentials: &str) -> String {
-    format!(
-        r#"
-[server]
-hostname = "{NAME}"
-resolver = ["<pebble-dns>"]
-[upstream.behind]
-address = "<behind>"
-[server.listener.imaps]
-protocol = "imap"
-bind = "{imaps}"
-upstream = "behind"
-tls.implicit = true
-[acme.test]
-directory = "https://<pebble>/dir"
-ca = "%{{file:<dir>/pebble-ca.pem}}%"
-contact = ["{EMAIL}"]
-domains = ["{NAME}", "*.{NAME}"]
-cache = "<dir>/cache"
-challenge = "dns-01"
-provider = "cloudflare"
-origin = "example.test"
-polling-interval = "1s"
-{credentials}
-"#,
-        imaps = pebble.at(993),
-    )
+    pebble.door(&format!(
+        "[acme.test]\nCA\ndomains = [\"{NAME}\", \"*.{NAME}\"]\nchallenge = \"dns-01\"\nprovider = \"cloudflare\"\n\
+         origin = \"example.test\"\npolling-interval = \"1s\"\n{credentials}\n"
+    ))
 }
 
 /// A door that reaches the API through the proxy, and its certificate's verification by a client.
@@ -199,7 +176,7 @@ fn issues_with(credentials: &str) {
     let _behind = Fake::imap(&ground, "behind", |_| ());
     let door = door(&ground, &pki, &cloudflare, &configuration(&pebble, credentials));
     within(Duration::from_secs(40), "a certificate", || {
-        let client = SClient::new(pebble.at(993)).args(&["-CAfile", pebble.roots()]);
+        let client = SClient::new(pebble.at(443)).args(&["-CAfile", pebble.roots()]);
         let name = format!("imap.{NAME}");
         client.args(&["-servername", &name, "-verify_hostname", &name]).run().verified.then_some(())
     });
