@@ -152,6 +152,11 @@ pub fn order(situation: &Situation<'_>) -> Next {
     Next { at, action: Action::Order { ca, why } }
 }
 
+/// Whether there ought to be another certificate by now, were nothing in the way.
+pub fn is_due(situation: &Situation<'_>) -> bool {
+    renewal(situation).0 <= situation.now
+}
+
 /// When the certificate ought to be renewed, were nothing in the way.
 fn renewal(situation: &Situation<'_>) -> (i64, Why) {
     let Some(held) = situation.held else { return (i64::MIN, Why::Missing) };

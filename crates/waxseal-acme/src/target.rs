@@ -45,7 +45,8 @@ impl Target {
     /// Whether `name` is one of its names, its id, or that of its settings.
     pub fn is_called(&self, name: &str) -> bool {
         let own = Name::parse(name).is_ok_and(|name| self.names.contains(&name));
-        own || name == &*self.id || name == &*self.settings.id
+        let table = name.strip_prefix("acme.").unwrap_or(name);
+        own || name == &*self.id || table == &*self.settings.id
     }
 }
 

@@ -122,15 +122,24 @@ pub struct Record {
     pub failure: Option<LastFailure>,
     /// Since when it has been failing, in unix seconds.
     pub failing_since: Option<i64>,
+    /// What keeps an order back that is due, where that is no failure.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waits: Option<String>,
 }
 
 impl Record {
     /// Whether `name` is one of its names, or what it is called.
     pub fn is_called(&self, name: &str) -> bool {
-        let lower = waxseal_tls::normal_name(name);
-        self.names.contains(&lower)
-            || self.id == name
-            || self.id.split_once('.').is_some_and(|(_, id)| id == name)
+        let normal = waxseal_acme::Name::parse(name)
+            .map_or_else(|_| waxseal_tls::normal_name(name), |it| it.to_string());
+        // With several kinds of keys each has a name of its own, and all have that of their table.
+        let table = self.id.split_once(" (").map_or(self.id.as_str(), |(table, _)| table);
+        let ids = [self.id.as_str(), table].into_iter();
+        self.names.contains(&normal)
+            || ids
+                .flat_map(|id| [Some(id), id.split_once('.').map(|(_, id)| id)])
+                .flatten()
+                .any(|id| id == name)
     }
 }
 
@@ -158,15 +167,18 @@ fn of_entry(entry: &Entry, now: i64) -> Record {
         stage: None,
         failure: None,
         failing_since: None,
+        waits: None,
     }
 }
 
 fn of_status(status: Obtained, now: i64) -> Record {
-    let state = match (&status.held, &status.failure) {
-        (Some(held), _) if held.not_after < now => State::Expired,
-        (_, Some(_)) => State::Failing,
-        (None, None) => State::Issuing,
-        (Some(_), None) => State::Valid,
+    let failing = status.failure.is_some() || status.waits.is_some();
+    let state = match &status.held {
+        Some(held) if held.not_after < now => State::Expired,
+        // A renewal that somebody asked for before its time may fail without harm.
+        Some(_) if !status.due || !failing => State::Valid,
+        None if !failing => State::Issuing,
+        _ => State::Failing,
     };
     let held = status.held;
     Record {
@@ -182,6 +194,7 @@ fn of_status(status: Obtained, now: i64) -> Record {
         stage: status.stage,
         failure: status.failure,
         failing_since: status.failing_since,
+        waits: status.waits,
     }
 }
 

@@ -32,6 +32,11 @@ pub(super) const QUESTION: Duration = Duration::from_secs(60);
 const ASK_AGAIN: u64 = 3600;
 /// After how many seconds a certificate that another process works on is looked at again.
 const REST: i64 = 30;
+/// After how many seconds, at the earliest, a certificate is worked on again whatever its plan says: nothing that goes
+/// wrong becomes a loop.
+const BREATH: i64 = 1;
+/// After how many seconds a lease that could not be taken is tried again.
+const FAULT: i64 = 300;
 
 /// How much is brushed aside.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,7 +77,11 @@ pub(super) struct Job {
 
 impl Drop for Job {
     fn drop(&mut self) {
-        self.shared.with(self.index, |state| (state.in_flight, state.stage) = (false, None));
+        let breath = self.shared.clock.now() + BREATH;
+        self.shared.with(self.index, |state| {
+            (state.in_flight, state.stage) = (false, None);
+            state.rest_until = state.rest_until.max(breath);
+        });
         self.shared.news.notify_one();
     }
 }
@@ -92,17 +101,18 @@ impl Job {
         let lease = match storage.acquire(&target.certificate, LEASE).await {
             Ok(Some(lease)) => lease,
             Ok(None) => {
-                self.rest();
+                self.rest(REST);
                 return Outcome::Busy;
             }
             Err(error) => {
-                return self.fail(target, None, &target.settings, storage_error(&error)).await;
+                self.rest(FAULT);
+                return self.fail(target, None, &target.settings, nothing_asked(&error)).await;
             }
         };
         let done = tokio::select! {
             done = self.work(target, &lease, urgency, progress) => done,
             () = keep(storage, &lease) => {
-                self.rest();
+                self.rest(REST);
                 return Outcome::Busy;
             }
         };
@@ -116,9 +126,9 @@ impl Job {
         outcome
     }
 
-    /// Leaves the certificate to whoever holds its lease.
-    fn rest(&self) {
-        let until = self.shared.clock.now() + REST;
+    /// Leaves the certificate alone for so many seconds, as to whoever holds its lease.
+    fn rest(&self, seconds: i64) {
+        let until = self.shared.clock.now() + seconds;
         self.shared.with(self.index, |state| state.rest_until = until);
     }
 
@@ -136,8 +146,8 @@ impl Job {
         }
         loop {
             let storage = &*self.shared.storage;
-            let fresh = Fresh::read(storage, target).await;
-            let fresh = fresh.map_err(|error| ours(storage_error(&error)))?;
+            let fresh = Fresh::read(storage, target, self.shared.clock.now()).await;
+            let fresh = fresh.map_err(|error| ours(nothing_asked(&error)))?;
             let (next, barrier) = self.look(target, &fresh);
             let due = next.at <= self.shared.clock.now();
             let ca = match (urgency, next.action) {
@@ -216,6 +226,7 @@ impl Job {
         self.shared.with(self.index, |state| state.asked = Some(asked));
     }
 
+    /// Orders a certificate of the CA of `settings`.
     async fn order(
         &self,
         target: &Target,
@@ -229,6 +240,13 @@ impl Job {
             return Err(IssueError::new(Stage::Preflight, Fault::Internal, problem));
         };
         let want = request(target, settings, former.as_ref());
+        if settings.id != target.settings.id {
+            tracing::warn!(
+                "{target}: turning to acme.{}, as acme.{} keeps failing or wants to be left alone",
+                settings.id,
+                target.settings.id
+            );
+        }
         if settings.preflight {
             self.stage(Stage::Preflight);
             progress.step(Stage::Preflight, format!("checking {}", list(&want))).await;
@@ -247,7 +265,7 @@ impl Job {
         // Not asked before it is written that it was: a storage that cannot be written costs no order.
         if let Err(error) = self.write_attempts(target, lease).await {
             self.change(Attempts::abandon);
-            return Err(storage_error(&error));
+            return Err(nothing_asked(&error));
         }
         self.stage(Stage::Order);
         tracing::info!("{target}: asking {} for {}", settings.directory, list(&want));
@@ -282,9 +300,9 @@ impl Job {
             if !lost {
                 self.shared.with(self.index, |state| state.unsaved = Some(bundle));
             }
-            let mut told = storage_error(&error);
-            told.stage = Stage::Storage;
-            return Err(told);
+            let problem =
+                format!("{error}. The new certificate is kept in memory, and stored once that is possible");
+            return Err(IssueError::new(Stage::Storage, Fault::Storage, problem));
         }
         // It has served. One that stays is found out by the next order, which asks the CA about it.
         if let Err(error) = self.shared.storage.delete(&target.order, Guard::Always).await {
@@ -323,14 +341,14 @@ impl Job {
             tracing::warn!("{target}: the failure cannot be kept over a restart: {error}");
         }
         let siblings = self.shared.histories(&self.shared.states(), self.index);
-        let next = self.shared.with(self.index, |state| {
-            state.next(target, &siblings.iter().collect::<Vec<_>>(), now).at.saturating_sub(now)
-        });
-        let minutes = (next.unwrap_or(0).max(0) + 59) / 60;
+        let next = self
+            .shared
+            .with(self.index, |state| state.next_order(target, &siblings.iter().collect::<Vec<_>>(), now).at);
+        let wait = u64::try_from(next.unwrap_or(now).saturating_sub(now)).unwrap_or(0);
         for failure in &error.failures {
             tracing::error!(stage = error.stage.as_str(), fault = error.fault.label(), "{target}: {failure}");
         }
-        tracing::warn!("{target}: next attempt in {minutes} minutes; other certificates are not affected");
+        tracing::warn!("{target}: next attempt in {}; other certificates are not affected", span(wait));
         Outcome::Failed(error)
     }
 
@@ -384,14 +402,23 @@ fn request(target: &Target, settings: &Settings, former: Option<&Bundle>) -> Ord
     }
 }
 
+/// A time in its largest unit, for a line of the log.
+fn span(seconds: u64) -> String {
+    match seconds {
+        0..120 => format!("{seconds} s"),
+        120..7200 => format!("{} min", seconds.div_ceil(60)),
+        7200..172_800 => format!("{} h", seconds / 3600),
+        _ => format!("{} d", seconds / 86_400),
+    }
+}
+
 fn list(want: &OrderRequest) -> String {
     want.name_texts().join(", ")
 }
 
 /// What storage refused, as a reason for asking nothing of the CA.
-fn storage_error(error: &StorageError) -> IssueError {
-    let problem =
-        format!("{error}. Nothing was asked of the CA; the certificate there is goes on being served");
+fn nothing_asked(error: &StorageError) -> IssueError {
+    let problem = format!("{error}. Nothing was asked of the CA");
     IssueError::new(Stage::Preflight, Fault::Storage, problem)
 }
 

@@ -89,7 +89,11 @@ impl Renewer {
         let mut states = Vec::with_capacity(targets.len());
         for target in &targets {
             let mut state = State::default();
-            state.take(&Fresh::read(&*storage, target).await?, target, clock.now());
+            match Fresh::read(&*storage, target, clock.now()).await {
+                Ok(fresh) => state.take(&fresh, target, clock.now()),
+                // One that cannot be read stops no other; its turn finds out again, and tells what to do.
+                Err(error) => tracing::error!("{target}: {error}"),
+            }
             states.push(state);
         }
         let shared = Arc::new(Shared {
@@ -102,6 +106,7 @@ impl Renewer {
             news: Notify::new(),
             clock,
         });
+        shared.tell_waiting();
         let scheduler = tokio::spawn(schedule(Arc::clone(&shared), watches));
         Ok(Self { shared, scheduler })
     }
@@ -192,6 +197,31 @@ impl Shared {
         siblings.iter().filter_map(|other| states.get(*other)).map(|state| state.attempts.clone()).collect()
     }
 
+    /// Says what is kept back from the start on, for nothing else will until then.
+    fn tell_waiting(&self) {
+        let (now, states) = (self.clock.now(), self.states());
+        for (index, (target, state)) in self.targets.iter().zip(states.iter()).enumerate() {
+            let siblings = self.histories(&states, index);
+            if let Some(why) = state.waits(target, &siblings.iter().collect::<Vec<_>>(), now) {
+                tracing::warn!("{target}: no order yet: {why}");
+            }
+        }
+    }
+
+    /// Says, once for each, which certificates have ended and are served for want of another.
+    fn tell_ended(&self) {
+        let now = self.clock.now();
+        for (target, state) in self.targets.iter().zip(self.states().iter_mut()) {
+            let ended = state.facts.as_ref().filter(|facts| facts.held.not_after <= now);
+            if let Some(facts) = ended.filter(|facts| state.told_ended.as_ref() != Some(&facts.serial)) {
+                state.told_ended = Some(facts.serial.clone());
+                tracing::error!(
+                    "{target}: the certificate has ended, and is served for want of another; `waxseal cert list` says why"
+                );
+            }
+        }
+    }
+
     /// What is due now and whether it is an order, and when to look again.
     fn due(&self) -> (Vec<(usize, bool)>, Duration) {
         let now = self.clock.now();
@@ -220,7 +250,7 @@ impl Shared {
             if !keys.contains(&target.certificate) && !keys.contains(&target.attempts) {
                 continue;
             }
-            match Fresh::read(&*self.storage, target).await {
+            match Fresh::read(&*self.storage, target, self.clock.now()).await {
                 // Whoever is in flight has looked under the lease, and knows better.
                 Ok(fresh) => self.with(index, |state| {
                     if !state.in_flight {
@@ -264,6 +294,7 @@ impl Pace {
 async fn schedule(shared: Arc<Shared>, (mut certificates, mut attempts): (Watch, Watch)) {
     let mut pace = Pace::new();
     loop {
+        shared.tell_ended();
         let (due, mut nap) = shared.due();
         for (index, is_order) in due {
             if is_order && !pace.allows() {

@@ -1,11 +1,12 @@
 //! What the renewer knows of each certificate between two looks into storage.
 
-use waxseal_storage::{Storage, StorageError};
+use waxseal_storage::{Key, Storage, StorageError};
 
 use crate::bundle::Bundle;
 use crate::clock::fraction;
 use crate::issuer::Stage;
 use crate::ledger::{Attempts, LastFailure};
+use crate::managed;
 use crate::plan::{self, Asked, Next, Situation};
 use crate::target::Target;
 
@@ -24,6 +25,8 @@ pub(super) struct State {
     pub(super) in_flight: bool,
     /// Not to be looked at before, as another process holds the lease or storage cannot be read.
     pub(super) rest_until: i64,
+    /// The serial of a certificate whose end has been told.
+    pub(super) told_ended: Option<String>,
 }
 
 /// A bundle without its key.
@@ -53,6 +56,10 @@ pub struct Status {
     pub failure: Option<LastFailure>,
     /// Since when it has been failing, in unix seconds.
     pub failing_since: Option<i64>,
+    /// Whether it is to be ordered or renewed by now.
+    pub due: bool,
+    /// What keeps it back where that is due and no failure.
+    pub waits: Option<String>,
 }
 
 /// What there is.
@@ -86,23 +93,29 @@ pub(super) struct Fresh {
 }
 
 impl Fresh {
-    /// Reads it. What cannot be understood is as good as not there, and told.
-    pub(super) async fn read(storage: &dyn Storage, target: &Target) -> Result<Self, StorageError> {
+    /// Reads it. What cannot be used is as good as not there, and told: a certificate is ordered anew then.
+    pub(super) async fn read(storage: &dyn Storage, target: &Target, now: i64) -> Result<Self, StorageError> {
         let bundle = storage.get(&target.certificate).await?;
         let asked = storage.get(&target.renewal_info).await?;
         let attempts = storage.get(&target.attempts).await?;
-        Ok(Self {
-            bundle: bundle.and_then(|stored| understood(target, Bundle::read(&stored.value))),
-            asked: asked.and_then(|stored| understood(target, serde_json::from_slice(&stored.value))),
-            attempts: attempts
-                .and_then(|stored| understood(target, serde_json::from_slice(&stored.value)))
-                .unwrap_or_default(),
-        })
+        let usable = |key: &Key, why: &dyn std::fmt::Display| {
+            let place = storage.place();
+            tracing::error!("{target}: {place}/{key} cannot be used, and is taken for lost: {why}");
+        };
+        let bundle = bundle.and_then(|stored| {
+            let read = managed::identity(&stored.value, now);
+            read.inspect_err(|why| usable(&target.certificate, why)).ok()
+        });
+        let asked = asked.and_then(|stored| {
+            let read = serde_json::from_slice(&stored.value);
+            read.inspect_err(|why| usable(&target.renewal_info, why)).ok()
+        });
+        let attempts = attempts.and_then(|stored| {
+            let read = serde_json::from_slice(&stored.value);
+            read.inspect_err(|why| usable(&target.attempts, why)).ok()
+        });
+        Ok(Self { bundle: bundle.map(|(bundle, _)| bundle), asked, attempts: attempts.unwrap_or_default() })
     }
-}
-
-fn understood<T>(target: &Target, read: Result<T, serde_json::Error>) -> Option<T> {
-    read.inspect_err(|error| tracing::error!("{target}: what is stored cannot be understood: {error}")).ok()
 }
 
 impl State {
@@ -122,7 +135,10 @@ impl State {
             );
         }
         self.facts = facts;
-        self.asked = fresh.asked.clone().filter(|asked| Some(&asked.serial) == serial(&self.facts).as_ref());
+        // The later answer counts: the last may not have been written down.
+        let asked = [self.asked.take(), fresh.asked.clone()].into_iter().flatten();
+        let asked = asked.filter(|asked| Some(&asked.serial) == serial(&self.facts).as_ref());
+        self.asked = asked.max_by_key(|asked| asked.at);
         if !self.unwritten {
             self.attempts = fresh.attempts.clone();
         }
@@ -159,6 +175,11 @@ impl State {
         self.soonest(target, siblings, now, plan::next)
     }
 
+    /// When it is ordered next, as far as is known.
+    pub(super) fn next_order(&self, target: &Target, siblings: &[&Attempts], now: i64) -> Next {
+        self.soonest(target, siblings, now, plan::order)
+    }
+
     fn soonest(
         &self,
         target: &Target,
@@ -186,9 +207,29 @@ impl State {
                 not_after: facts.held.not_after,
             }),
             stage: self.stage,
-            next: self.soonest(target, siblings, now, plan::order).at.max(now),
+            next: self.next_order(target, siblings, now).at.max(now),
             failure: self.attempts.last.clone(),
             failing_since: self.attempts.failing_since,
+            due: self.plan(target, siblings, now, plan::is_due),
+            waits: self.waits(target, siblings, now),
+        }
+    }
+
+    /// What keeps an order back that is due.
+    pub(super) fn waits(&self, target: &Target, siblings: &[&Attempts], now: i64) -> Option<String> {
+        let next = self.next_order(target, siblings, now).at;
+        if self.in_flight || next <= now || !self.plan(target, siblings, now, plan::is_due) {
+            return None;
+        }
+        match self.plan(target, siblings, now, plan::barrier) {
+            Some((until, barrier)) if until >= next => {
+                Some(format!("{barrier}; `waxseal cert renew --force` passes that"))
+            }
+            _ if self.attempts.begun.is_some() && self.attempts.interruptions > 0 => Some(format!(
+                "{} attempts in a row were cut short, as by a kill or a crash; `waxseal cert renew` goes on at once",
+                self.attempts.interruptions + 1
+            )),
+            _ => None,
         }
     }
 }

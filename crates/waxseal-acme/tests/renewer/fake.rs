@@ -181,6 +181,8 @@ pub(crate) struct Breaking {
     pub refuses: AtomicBool,
     /// Only keys below this are refused.
     pub refused_below: Mutex<Option<Key>>,
+    /// How often a lease was asked for; refused where writing is.
+    pub acquired: AtomicUsize,
 }
 
 impl Breaking {
@@ -190,6 +192,7 @@ impl Breaking {
             writes_left: AtomicUsize::new(writes),
             refuses: AtomicBool::new(false),
             refused_below: Mutex::default(),
+            acquired: AtomicUsize::new(0),
         })
     }
 
@@ -238,6 +241,12 @@ impl Storage for Breaking {
         name: &'a Key,
         ttl: Duration,
     ) -> BoxFuture<'a, Result<Option<Lease>, StorageError>> {
+        self.acquired.fetch_add(1, Ordering::Relaxed);
+        if self.refuses.load(Ordering::Relaxed) && self.refused_below.lock().expect("whole").is_none() {
+            let source = std::io::ErrorKind::StorageFull.into();
+            let refused = StorageError::Io { what: "write", place: self.place(), source };
+            return Box::pin(async { Err(refused) });
+        }
         self.inner.acquire(name, ttl)
     }
 

@@ -397,6 +397,77 @@ async fn stored_garbage_is_told_and_ordered_anew() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_stored_certificate_with_another_key_is_taken_for_lost_and_ordered_anew() {
+    let (clock, storage) = (clock(), memory());
+    let ca = FakeCa::new(&clock, 90);
+    let targets = wanted(vec![settings("le", &["mail.example.org"])]);
+    drop(start(&storage, &targets, &ca, &clock).await);
+    let renewer = start(&storage, &targets, &ca, &clock).await;
+    pass(10).await;
+    drop(renewer);
+    let stored = storage.get(&targets[0].certificate).await.expect("read").expect("there");
+    let mut stored: serde_json::Value = serde_json::from_slice(&stored.value).expect("JSON");
+    stored["key"] = rcgen::KeyPair::generate().expect("a key").serialize_pem().into();
+    let text = stored.to_string();
+    storage.put(&targets[0].certificate, text.as_bytes(), Guard::Always).await.expect("written");
+    let _renewer = start(&storage, &targets, &ca, &clock).await;
+    pass(10).await;
+    assert_eq!(ca.count(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lease_that_cannot_be_taken_is_no_loop_and_harms_no_certificate_that_is_not_due() {
+    let (clock, storage) = (clock(), memory());
+    let ca = FakeCa::new(&clock, 90);
+    let breaking = Breaking::new(Arc::clone(&storage), usize::MAX);
+    let shared: Arc<dyn Storage> = Arc::clone(&breaking) as _;
+    let targets = wanted(vec![settings("le", &["mail.example.org"])]);
+    let renewer = start(&shared, &targets, &ca, &clock).await;
+    pass(10).await;
+    breaking.refuses.store(true, Ordering::Relaxed);
+    let before = breaking.acquired.load(Ordering::Relaxed);
+    // Long enough for the question of the CA's window to be due.
+    pass(DAY).await;
+    let asked = breaking.acquired.load(Ordering::Relaxed) - before;
+    assert!((1..400).contains(&asked), "{asked} times in a day");
+    let status = &renewer.status()[0];
+    assert!(!status.due && status.failure.is_some(), "{status:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_of_the_ca_that_cannot_be_written_down_counts_all_the_same() {
+    let (clock, storage) = (clock(), memory());
+    let ca = FakeCa::new(&clock, 90);
+    let breaking = Breaking::new(Arc::clone(&storage), usize::MAX);
+    *breaking.refused_below.lock().expect("whole") = Some(Key::new("renewal-info").expect("a key"));
+    breaking.refuses.store(true, Ordering::Relaxed);
+    let shared: Arc<dyn Storage> = Arc::clone(&breaking) as _;
+    let targets = wanted(vec![settings("le", &["mail.example.org"])]);
+    let _renewer = start(&shared, &targets, &ca, &clock).await;
+    pass(DAY).await;
+    let asked = breaking.acquired.load(Ordering::Relaxed);
+    assert!(asked < 10, "{asked} turns in a day");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_keeps_an_order_back_is_told() {
+    let (clock, storage) = (clock(), memory());
+    let ca = FakeCa::new(&clock, 90);
+    let targets = wanted(vec![settings("le", &["mail.example.org"])]);
+    let renewer = start(&storage, &targets, &ca, &clock).await;
+    pass(10).await;
+    for _ in 0..2 {
+        renewer.renew("mail.example.org", Urgency::Now, &Progress::unseen()).await.expect("known");
+    }
+    assert_eq!(renewer.status()[0].waits, None, "nothing is due");
+    drop(renewer);
+    storage.delete(&targets[0].certificate, Guard::Always).await.expect("deleted");
+    let renewer = start(&storage, &targets, &ca, &clock).await;
+    let waits = renewer.status()[0].waits.clone().expect("the week's orders are used up");
+    assert!(waits.contains("--force"), "{waits}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn progress_is_told_step_by_step() {
     let (clock, storage) = (clock(), memory());
     let ca = FakeCa::new(&clock, 90);

@@ -11,7 +11,7 @@ use super::running::{ask, fail, line};
 use super::table::Table;
 use super::{print, say};
 use crate::control::{Answer, Renewal, Request};
-use crate::records::{Record, date, now};
+use crate::records::{Record, State, date, now};
 
 const HOUR: i64 = 3600;
 const DAY: i64 = 24 * HOUR;
@@ -130,17 +130,23 @@ pub(super) fn span(seconds: i64) -> String {
     }
 }
 
-/// What failed, name by name, and when it is tried again.
+/// What failed, name by name, or else keeps the order back, and when it is tried again.
 fn failure(record: &Record) -> String {
-    let Some(failure) = &record.failure else { return String::new() };
-    let mut text = format!(
-        "\n{} is failing since {}, at the stage: {}\n",
-        record.id,
-        date(record.failing_since.unwrap_or(failure.at)),
-        failure.stage
-    );
-    for one in &failure.failures {
-        text.push_str(&format!("  {one}\n"));
+    let mut text = match &record.failure {
+        Some(failure) if record.state != State::Valid => {
+            let since = date(record.failing_since.unwrap_or(failure.at));
+            let mut text =
+                format!("\n{} is failing since {since}, at the stage: {}\n", record.id, failure.stage);
+            for one in &failure.failures {
+                text.push_str(&format!("  {one}\n"));
+            }
+            text
+        }
+        _ if record.waits.is_some() => format!("\n{} waits\n", record.id),
+        _ => return String::new(),
+    };
+    if let Some(why) = &record.waits {
+        text.push_str(&format!("  {why}\n"));
     }
     let next = record.next.map_or_else(|| "-".to_owned(), date);
     text.push_str(&format!("  next attempt: {next}; other certificates are not affected\n"));
