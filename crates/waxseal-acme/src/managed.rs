@@ -63,7 +63,10 @@ impl Managed {
         let served = targets.into_iter().map(|target| (target, Vec::new())).collect();
         let mut managed = Self { storage, clock, bootstrap: Bootstrap::new()?, served, places, watch };
         for at in 0..managed.served.len() {
-            managed.read(at).await?;
+            if let Err(error) = managed.read(at).await {
+                // One that cannot be read stops no other.
+                tracing::error!("{error}");
+            }
         }
         managed.stand_in().await?;
         Ok(managed)
@@ -147,7 +150,7 @@ impl Managed {
         let prefix = Key::new(keys::CERTIFICATES).map_err(StorageError::from)?;
         let all = self.storage.list(&prefix).await?;
         for key in all.into_iter().filter(|key| !self.places.contains_key(key)).take(MAX_STAND_INS) {
-            let Some(stored) = self.storage.get(&key).await? else { continue };
+            let Ok(Some(stored)) = self.storage.get(&key).await else { continue };
             others
                 .extend(identity(&stored.value, now).ok().filter(|(_, identity)| identity.is_valid_at(now)));
         }

@@ -213,6 +213,48 @@ fn a_full_disk_and_one_that_cannot_be_written_serve_the_old_certificate_and_say_
 }
 
 #[test]
+fn a_start_on_a_disk_that_cannot_be_written_serves_what_is_there_and_says_so() {
+    let ground = Ground::new();
+    let pebble = Pebble::with(&ground, Wishes::default());
+    let _behind = Fake::imap(&ground, "behind", |_| ());
+    let disk = SmallDisk::mount(&ground);
+    let text = pebble.door(&mine(""));
+    let mut door = Door::start(&ground, &text);
+    let certificate = issued(&pebble);
+    door.stop();
+    disk.cover();
+    let mut door = Door::start(&ground, &text);
+    assert_eq!(implicit(&pebble), (certificate.clone(), true), "{}", door.log());
+    let said = door.wait_log("Read-only file system");
+    assert!(said.contains("What is there is served; nothing new can be kept"), "{said}");
+    door.stop();
+    disk.uncover();
+    disk.fill();
+    let _door = Door::start(&ground, &text);
+    assert_eq!(implicit(&pebble), (certificate, true));
+}
+
+#[test]
+fn a_directory_with_other_things_in_it_is_not_taken_for_a_cache() {
+    let ground = Ground::new();
+    fs::create_dir_all(ground.path("cache/spool")).expect("a directory");
+    let text = format!(
+        "[server]\nhostname = \"{NAME}\"\n[server.run-as]\nuser = \"daemon\"\n[server.listener.https]\nprotocol = \"http\"\n\
+         bind = \"<https>\"\ntls.implicit = true\n[acme.mine]\ncontact = [\"admin@example.test\"]\n\
+         domains = [\"{NAME}\"]\ncache = \"<dir>/cache\"\n"
+    );
+    let file = ground.write("waxseal.toml", &text);
+    for command in ["check", "serve"] {
+        let refused = waxseal(&[command, "--config", file.to_str().expect("utf-8")]);
+        assert!(!refused.status.success(), "{command}: {}", refused.all());
+        assert!(refused.err.contains("what is not waxseal's"), "{command}: {}", refused.err);
+    }
+    let owner =
+        std::os::unix::fs::MetadataExt::uid(&fs::metadata(ground.path("cache/spool")).expect("there"));
+    assert_eq!(owner, 0, "nothing was given away");
+}
+
+#[test]
 fn a_disk_that_fills_up_during_an_order_costs_no_second_one() {
     let ground = Ground::new();
     let pebble = Pebble::with(&ground, Wishes::default());

@@ -17,6 +17,19 @@ pub const TLS_ALPN_01: &str = "challenges/tls-alpn-01";
 /// Where exports are: one value for each certificate file that is kept up to date.
 pub const EXPORTS: &str = "exports";
 
+/// The first segments of all keys.
+pub(crate) const ROOTS: [&str; 8] = [
+    "accounts",
+    ATTEMPTS,
+    CERTIFICATES,
+    "challenges",
+    EXPORTS,
+    "orders",
+    // Where it is tried whether anything can be written.
+    "preflight",
+    "renewal-info",
+];
+
 /// The account at a CA, named by its directory address, for these contacts.
 ///
 /// # Errors

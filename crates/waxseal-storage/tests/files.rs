@@ -116,6 +116,38 @@ async fn a_directory_that_cannot_be_made_is_named() {
 }
 
 #[tokio::test]
+async fn somebody_elses_directory_is_neither_taken_nor_closed_to_others() {
+    let directory = tempfile::tempdir().expect("a directory");
+    fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755)).expect("opened to all");
+    fs::write(directory.path().join("passwd"), b"root").expect("written");
+    let error = FileStorage::open(directory.path()).expect_err("somebody else's");
+    assert!(error.to_string().contains("name a directory of waxseal's own"), "{error}");
+    assert_eq!(mode(directory.path()), 0o755);
+    assert_eq!(fs::read_dir(directory.path()).expect("read").count(), 1);
+    // What was put back from elsewhere is ours without its dot files, and so is a file system's fresh root.
+    fs::rename(directory.path().join("passwd"), directory.path().join("accounts")).expect("renamed");
+    fs::create_dir(directory.path().join("lost+found")).expect("made");
+    FileStorage::open(directory.path()).expect("ours");
+}
+
+#[tokio::test]
+async fn a_directory_that_cannot_be_written_is_open_for_reading_until_it_can() {
+    // Mounting is root's.
+    let Ok(full) = FullDisk::mount() else { return };
+    let (name, ballast) = (key("certificates/a/x"), full.0.join("lost+found"));
+    let storage = FileStorage::open(&full.0).expect("opened");
+    storage.put(&name, b"old", Guard::Always).await.expect("written");
+    drop(storage);
+    assert!(fs::write(&ballast, vec![0; 1 << 20]).is_err(), "no room is left");
+    let storage = FileStorage::open(&full.0).expect("opened for reading");
+    let stored = storage.get(&name).await.expect("readable").expect("there");
+    assert_eq!(&**stored.value, b"old");
+    assert!(storage.acquire(&name, TTL).await.expect_err("no room").is_full());
+    fs::remove_file(ballast).expect("removed");
+    assert!(storage.acquire(&name, TTL).await.expect("asked").is_some());
+}
+
+#[tokio::test]
 async fn a_full_disk_leaves_the_old_value() {
     let Ok(full) = FullDisk::mount() else {
         // Mounting is root's. The same path without it: a directory that cannot be written.

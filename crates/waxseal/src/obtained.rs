@@ -20,7 +20,7 @@ use crate::config::{Model, RunAs, Security};
 #[derive(Debug, thiserror::Error)]
 pub enum ObtainError {
     /// The cache.
-    #[error("acme.ID.cache: {0}. Give the directory to the user that waxseal runs as, or name another")]
+    #[error("acme.ID.cache: {0}")]
     Storage(#[from] StorageError),
     /// What is in the cache.
     #[error(transparent)]
@@ -76,27 +76,57 @@ pub struct Obtained {
 /// about to become.
 ///
 /// # Errors
-/// A directory that cannot be made or given away.
+/// A directory that cannot be made or given away, or that is somebody else's.
 pub fn make_caches(model: &Model, run_as: &RunAs) -> std::io::Result<()> {
     let user = run_as.user.as_ref().map(|(_, uid)| uid.as_raw());
     for acme in &model.acme {
+        let cache = &acme.cache;
+        let about = |error: std::io::Error| {
+            std::io::Error::new(
+                error.kind(),
+                format!("acme.{}.cache: {}: {error}", acme.settings.id, cache.display()),
+            )
+        };
         // Others may pass through what is above it.
-        acme.cache.parent().map_or(Ok(()), std::fs::create_dir_all)?;
-        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&acme.cache)?;
-        give(&acme.cache, user, run_as.group.as_raw())?;
+        cache.parent().map_or(Ok(()), std::fs::create_dir_all).map_err(about)?;
+        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(cache).map_err(about)?;
+        if !FileStorage::is_ours(cache).map_err(about)? {
+            let others = "it holds what is not waxseal's; name a directory of waxseal's own";
+            return Err(about(std::io::Error::other(others)));
+        }
+        match give(cache, user, run_as.group.as_raw()) {
+            // What is there can be served all the same.
+            Err(error) if error.kind() == std::io::ErrorKind::ReadOnlyFilesystem => {
+                tracing::error!("{}: {error}", cache.display());
+            }
+            Err(error) => return Err(about(error)),
+            Ok(0) => {}
+            Ok(given) => tracing::info!(
+                "{}: {given} files are given to the user that waxseal becomes",
+                cache.display()
+            ),
+        }
     }
     Ok(())
 }
 
-/// Gives a directory away, with all that is in it. Links are given, never followed.
-fn give(path: &Path, user: Option<u32>, group: u32) -> std::io::Result<()> {
-    std::os::unix::fs::lchown(path, user, Some(group))?;
-    if path.symlink_metadata()?.is_dir() {
+/// Gives a directory away, with all that is in it; how much was another's. Links are given, never followed, and a file
+/// that has another name somewhere else is left alone.
+fn give(path: &Path, user: Option<u32>, group: u32) -> std::io::Result<usize> {
+    use std::os::unix::fs::MetadataExt as _;
+    let found = path.symlink_metadata()?;
+    let is_theirs = user.is_none_or(|user| user == found.uid()) && group == found.gid();
+    let mut given = 0;
+    if !is_theirs && (found.is_dir() || found.nlink() == 1) {
+        std::os::unix::fs::lchown(path, user, Some(group))?;
+        given += 1;
+    }
+    if found.is_dir() {
         for entry in std::fs::read_dir(path)? {
-            give(&entry?.path(), user, group)?;
+            given += give(&entry?.path(), user, group)?;
         }
     }
-    Ok(())
+    Ok(given)
 }
 
 /// The certificates that are wanted from CAs, by the cache that they are kept in. `by_hand`: certificates by hand, which win.

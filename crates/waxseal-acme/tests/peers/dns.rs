@@ -83,6 +83,25 @@ async fn where_a_record_would_stand_is_found_out_before_the_ca_is_asked() {
 }
 
 #[tokio::test]
+async fn a_record_that_does_not_lie_in_the_zone_that_is_named_is_told_and_not_tried() {
+    let ground = Ground::new();
+    let knot = Knot::start(&ground);
+    let pebble = Pebble::start(&ground, &Wishes { dns: Some(knot.at), ..Wishes::default() });
+    // The alias of one name leads into another zone; that of the other lies beside the zone.
+    for (origin, name) in [("waxseal.test", "far.waxseal.test"), ("mail.waxseal.test", "other.waxseal.test")]
+    {
+        let mut settings = by_dns(&pebble, tsig(knot.at, SECRET));
+        if let Some(dns) = &mut settings.dns {
+            dns.origin = Some(origin.to_owned());
+        }
+        let party = Party::new(settings, knot.at).await;
+        let error = party.issue(&[name]).await.expect_err("another zone");
+        assert_eq!((error.stage, error.fault), (Stage::Challenge, Fault::Setup), "{error}");
+        assert!(error.to_string().contains("leave origin out"), "{error}");
+    }
+}
+
+#[tokio::test]
 async fn updates_go_over_udp_too() {
     let ground = Ground::new();
     let knot = Knot::start(&ground);

@@ -45,7 +45,7 @@ async fn a_wrong_key_and_a_foreign_zone_and_a_dead_api_are_told_in_words_without
     let mail = format!("mail.{ZONE}");
     let cases = [
         (&*power.endpoint, "not-the-key", ZONE, "does not accept what it was told; `secret`, `endpoint`"),
-        (&*power.endpoint, API_KEY, "elsewhere.test", "PowerDNS Authoritative"),
+        (&*power.endpoint, API_KEY, "test", "PowerDNS Authoritative does not know the zone test"),
         (&*nobody, API_KEY, ZONE, "PowerDNS Authoritative did not add the record"),
     ];
     for (endpoint, key, origin, words) in cases {

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use zeroize::Zeroizing;
 
 use crate::key::Key;
+use crate::keys;
 use crate::storage::{MAX_VALUE, Revision, StorageError, Stored};
 
 /// How long another process may hold the lock of the directory, which it needs for one write.
@@ -20,6 +21,8 @@ const LOCK_POLL: Duration = Duration::from_millis(2);
 
 const LOCK: &str = ".lock";
 const TEMPORARY: &str = ".tmp";
+/// Where holders of leases are; no other directory has one.
+pub(super) const HOLDERS: &str = ".holders";
 
 /// A directory of ours.
 #[derive(Debug)]
@@ -38,12 +41,39 @@ pub(super) fn failed(what: &'static str, place: &Path) -> impl FnOnce(io::Error)
     move |source| StorageError::Io { what, place: place.display().to_string(), source }
 }
 
+/// What may lie in a directory that is to become ours: the file system's own, and values that were put back from
+/// somewhere without what lies beside them.
+const HARMLESS: [&str; 4] = [LOCK, TEMPORARY, ".leases", "lost+found"];
+
+/// Whether a directory is ours or may become ours. Nobody else's is closed to others, or given away.
+pub(super) fn is_ours(root: &Path) -> io::Result<bool> {
+    if root.join(HOLDERS).is_dir() {
+        return Ok(true);
+    }
+    for entry in fs::read_dir(root)? {
+        let name = entry?.file_name();
+        if !HARMLESS.iter().chain(&keys::ROOTS).any(|own| name.to_str() == Some(own)) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
 impl Directory {
+    /// A directory that can only be read is opened all the same, and says so: what is there can be served.
     pub(super) fn open(root: &Path) -> Result<Self, StorageError> {
         make(root)?;
-        keep_private(root)?;
+        if !is_ours(root).map_err(failed("read", root))? {
+            let others =
+                io::Error::other("it holds what is not waxseal's; name a directory of waxseal's own");
+            return Err(failed("use", root)(others));
+        }
         let directory = Self::view(root);
-        directory.sweep()?;
+        match keep_private(root).and_then(|()| directory.sweep()) {
+            // Whoever writes is told.
+            Err(error) if error.is_full() || error.is_read_only() => {}
+            done => done?,
+        }
         Ok(directory)
     }
 

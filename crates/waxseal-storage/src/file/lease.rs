@@ -8,12 +8,11 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
-use super::directory::{Directory, failed, private, read};
+use super::directory::{Directory, HOLDERS, failed, private, read};
 use crate::key::Key;
 use crate::storage::{Lease, MAX_LEASE, StorageError};
 
 const LEASES: &str = ".leases";
-const HOLDERS: &str = ".holders";
 
 /// We, as a holder of leases: a file that we keep locked while we live. A lease whose holder's file is not locked is
 /// free at once, without waiting for its end.

@@ -6,7 +6,7 @@ mod mount;
 mod observer;
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use directory::Directory;
@@ -31,21 +31,40 @@ pub struct FileStorage {
 #[derive(Debug)]
 struct Inner {
     directory: Directory,
-    holder: Holder,
+    /// We, once we could be written down.
+    holder: Mutex<Option<Arc<Holder>>>,
 }
 
 impl FileStorage {
-    /// Opens the directory, made if it is not there. What a process that died has left half-written is removed.
+    /// Opens the directory, made if it is not there. What a process that died has left half-written is removed. One that
+    /// cannot be written is open for reading: each write says why not.
     ///
     /// # Errors
     ///
-    /// A directory that cannot be made, entered or written.
+    /// A directory that cannot be made or entered, or that holds somebody else's files.
     pub fn open(root: &Path) -> Result<Self, StorageError> {
         let directory = Directory::open(root)?;
-        let holder = Holder::register(&directory)?;
+        let holder = match Holder::register(&directory) {
+            Ok(holder) => Some(Arc::new(holder)),
+            Err(error) if error.is_full() || error.is_read_only() => {
+                tracing::error!("{error}. What is there is served; nothing new can be kept");
+                None
+            }
+            Err(error) => return Err(error),
+        };
         let watchers = Arc::new(Watchers::default());
         let observer = Observer::start(&directory, Arc::clone(&watchers));
-        Ok(Self { inner: Arc::new(Inner { directory, holder }), watchers, _observer: observer })
+        let inner = Inner { directory, holder: Mutex::new(holder) };
+        Ok(Self { inner: Arc::new(inner), watchers, _observer: observer })
+    }
+
+    /// Whether `directory`, which is there, is a storage's, or empty, so that it may become one.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be read.
+    pub fn is_ours(directory: &Path) -> std::io::Result<bool> {
+        directory::is_ours(directory)
     }
 
     /// Whether what is kept below `directory`, which is there, would outlast a restart.
@@ -92,6 +111,15 @@ impl From<Guard<'_>> for OwnedGuard {
 }
 
 impl Inner {
+    /// We, as a holder of leases.
+    fn holder(&self) -> Result<Arc<Holder>, StorageError> {
+        let mut holder = self.holder.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*holder {
+            Some(holder) => Ok(Arc::clone(holder)),
+            None => Ok(Arc::clone(holder.insert(Arc::new(Holder::register(&self.directory)?)))),
+        }
+    }
+
     /// Whether `guard` holds; to be asked, and acted upon, under the directory's lock.
     fn check(&self, key: &Key, guard: &OwnedGuard) -> Result<(), StorageError> {
         let current = || -> Result<_, StorageError> { Ok(self.directory.read(key)?.map(|it| it.revision)) };
@@ -158,16 +186,16 @@ impl Storage for FileStorage {
         ttl: Duration,
     ) -> BoxFuture<'a, Result<Option<Lease>, StorageError>> {
         let name = name.clone();
-        Box::pin(self.blocking(move |inner| inner.holder.acquire(&inner.directory, &name, ttl)))
+        Box::pin(self.blocking(move |inner| inner.holder()?.acquire(&inner.directory, &name, ttl)))
     }
 
     fn renew<'a>(&'a self, lease: &'a Lease, ttl: Duration) -> BoxFuture<'a, Result<(), StorageError>> {
         let lease = lease.clone();
-        Box::pin(self.blocking(move |inner| inner.holder.renew(&inner.directory, &lease, ttl)))
+        Box::pin(self.blocking(move |inner| inner.holder()?.renew(&inner.directory, &lease, ttl)))
     }
 
     fn release(&self, lease: Lease) -> BoxFuture<'_, Result<(), StorageError>> {
-        Box::pin(self.blocking(move |inner| inner.holder.release(&inner.directory, &lease)))
+        Box::pin(self.blocking(move |inner| inner.holder()?.release(&inner.directory, &lease)))
     }
 
     fn watch(&self, prefix: &Key) -> Watch {

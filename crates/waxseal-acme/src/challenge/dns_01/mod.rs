@@ -34,6 +34,10 @@ pub(crate) enum Dns01Error {
     Dns(#[from] DnsError),
     #[error("{0} is an address, which dns-01 cannot prove")]
     Address(String),
+    #[error(
+        "the TXT record {record} does not lie in the zone {zone}, which origin names: leave origin out, or name the zone that holds the record"
+    )]
+    Elsewhere { record: String, zone: String },
     #[error("the TXT record {record} cannot be set: {why}")]
     Set { record: String, why: String },
     #[cfg_attr(not(feature = "dns-providers"), expect(dead_code, reason = "needs providers"))]
@@ -134,6 +138,10 @@ impl Dns01 {
                 Err(error) => return Err(error.into()),
             },
         };
+        // The library takes it for granted.
+        if let Some(zone) = zone.as_ref().filter(|zone| !holds(zone, &name)) {
+            return Err(Dns01Error::Elsewhere { record: name, zone: zone.clone() });
+        }
         let ttl = u32::try_from(self.settings.ttl.as_secs()).unwrap_or(u32::MAX);
         Ok(Record { zone, name, value: value.to_owned(), ttl })
     }
@@ -213,6 +221,11 @@ impl Dns01 {
             Source::Resolver => self.dns.texts(name).await,
         }
     }
+}
+
+/// Whether `name` is `zone` or lies below it.
+fn holds(zone: &str, name: &str) -> bool {
+    name.strip_suffix(zone).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
 }
 
 /// Who is asked whether the record can be seen.

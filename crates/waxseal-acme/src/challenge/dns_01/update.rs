@@ -144,7 +144,9 @@ impl Update {
 
     fn told(&self, action: Action, error: &Error, record: &Record) -> String {
         let Self { who, hint, .. } = self;
-        let refuses = |why: &str| format!("{who} refuses to {action} the record{why}; {hint}");
+        let zone = record.zone.as_deref().unwrap_or_default();
+        let refuses =
+            |why: &str| format!("{who} refuses to {action} the record in the zone {zone}{why}; {hint}");
         // It may be the way there as well.
         let failed = |why: &str| format!("{who} did not {action} the record ({}); {hint}", printable(why));
         match (error, &self.way) {
@@ -153,7 +155,6 @@ impl Update {
             (_, Way::Updates(..)) => refuses(""),
             (Error::Unauthorized, _) => format!("{who} does not accept what it was told; {hint}"),
             (Error::NotFound, _) => {
-                let zone = record.zone.as_deref().unwrap_or_default();
                 format!("{who} does not know the zone {zone}, or not for us; {hint}, or set origin")
             }
             (_, Way::Api(_, hoster, credentials)) => {

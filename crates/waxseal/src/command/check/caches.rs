@@ -8,10 +8,18 @@ use crate::config::Loaded;
 pub(super) fn look(loaded: &mut Loaded) {
     for acme in &loaded.model.acme {
         let span = || acme.kept.as_ref().unwrap_or(&acme.header).clone();
-        let Some(there) = acme.cache.ancestors().find(|path| path.exists()) else { continue };
+        // A link that leads nowhere is there, too.
+        let Some(there) = acme.cache.ancestors().find(|path| path.symlink_metadata().is_ok()) else {
+            continue;
+        };
+        let own = "name a directory of waxseal's own, such as /var/lib/waxseal/acme";
+        let foreign = there == acme.cache && FileStorage::is_ours(there).is_ok_and(|ours| !ours);
         if !there.is_dir() {
             let title = format!("{} is no directory", there.display());
-            loaded.report.problems.error(span(), title).help("name a directory of waxseal's own");
+            loaded.report.problems.error(span(), title).help(own);
+        } else if foreign {
+            let title = format!("{} holds what is not waxseal's", there.display());
+            loaded.report.problems.error(span(), title).help(own);
         } else if let Durability::Fleeting(why) = FileStorage::durability_at(there) {
             let title =
                 format!("{why}: certificates and the account would be ordered anew after each restart");

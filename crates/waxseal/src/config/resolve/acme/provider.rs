@@ -98,6 +98,7 @@ impl One<'_, '_> {
         let ttl = duration("ttl", &table.ttl, TTL);
         let timeout = duration("timeout", &table.timeout, PROVIDER_TIMEOUT);
         let origin = self.word("origin", &table.origin, None);
+        let origin = self.origin(origin, names)?;
         self.strays(&provider);
         let polling_interval = polling_interval.max(Duration::from_secs(1));
         let decided = match provider.value {
@@ -112,6 +113,30 @@ impl One<'_, '_> {
             return Err(());
         }
         Ok(Some(DnsSettings { provider: decided, polling_interval, propagation_timeout, ttl, origin }))
+    }
+
+    /// The zone that records are set in.
+    fn origin(&mut self, origin: Option<String>, names: Option<&[Name]>) -> Result<Option<String>, ()> {
+        let Some(origin) = origin else { return Ok(None) };
+        let span = self.table.origin.as_ref().map(|word| word.span.clone());
+        let Ok(zone) = Name::parse(&origin).map(|zone| zone.to_string()) else {
+            self.problems
+                .error(span, format!("`{origin}` is no zone"))
+                .help("leave it out, and the zone is found by its SOA record; or write it as in example.org");
+            return Err(());
+        };
+        let strays = names.unwrap_or_default().iter().find(|name| {
+            let base = name.to_string();
+            let base = base.trim_start_matches("*.");
+            base != zone && !base.strip_suffix(&zone).is_some_and(|rest| rest.ends_with('.'))
+        });
+        if let Some(stray) = strays {
+            let title = format!("{stray} does not lie in the zone {zone}");
+            self.problems.warning(span, title).help(
+                "nothing is wrong if its _acme-challenge is an alias (CNAME) that leads there; else leave `origin` out",
+            );
+        }
+        Ok(Some(zone))
     }
 
     /// Warns of what some providers take, but not this one.
