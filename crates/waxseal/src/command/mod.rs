@@ -259,7 +259,14 @@ fn summary(report: &Report) -> String {
 /// Writes data. A reader who has gone away (`| head`) is no error.
 fn print(text: &str) {
     let mut out = io::stdout().lock();
-    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        // Whoever reads has had enough.
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            say(&format!("error: standard output: {error}\n"));
+            std::process::exit(1);
+        }
+        _ => {}
+    }
 }
 
 /// Writes talk.

@@ -11,7 +11,7 @@ pub type Span = Range<usize>;
 pub struct Source {
     path: PathBuf,
     text: String,
-    /// `text` with private keys masked, byte for byte as long: the only form that is ever printed.
+    /// `text` with private keys and secrets masked, byte for byte as long: the only form that is ever printed.
     printable: String,
 }
 
@@ -19,7 +19,7 @@ impl Source {
     /// A file at `path` that holds `text`.
     pub fn new(path: impl Into<PathBuf>, text: impl Into<String>) -> Self {
         let text = text.into();
-        Self { path: path.into(), printable: mask_private_keys(&text), text }
+        Self { path: path.into(), printable: mask_secrets(&mask_private_keys(&text)), text }
     }
 
     /// Where the file is.
@@ -32,12 +32,12 @@ impl Source {
         self.path.parent().unwrap_or_else(|| Path::new(""))
     }
 
-    /// The whole text. It may hold private keys: for parsing, not for printing.
+    /// The whole text. It may hold private keys and secrets: for parsing, not for printing.
     pub(crate) fn text(&self) -> &str {
         &self.text
     }
 
-    /// The whole text, private keys masked.
+    /// The whole text, private keys and secrets masked.
     pub(crate) fn printable(&self) -> &str {
         &self.printable
     }
@@ -61,6 +61,65 @@ impl Source {
     pub fn excerpt(&self, span: &Span) -> &str {
         self.printable.get(self.first_line(span)).unwrap_or_default()
     }
+}
+
+/// The keys whose values are nobody's business, wherever they stand.
+const SECRET_KEYS: [&str; 7] =
+    ["secret", "hmac-key", "passphrase", "consumer-key", "access-token", "client-token", "token"];
+
+/// Replaces the values of secret keys by stars, macros excepted. It reads no TOML, which may be broken just there: what
+/// is behind `KEY =` counts up to the end of the string, else of the line.
+fn mask_secrets(text: &str) -> String {
+    let mut masked = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((at, length)) = first_secret(rest) {
+        let (head, tail) = rest.split_at(at);
+        let (value, tail) = tail.split_at(length);
+        masked.push_str(head);
+        masked.extend(value.chars().flat_map(|character| {
+            let shown = if "\n\r\"'[], \t".contains(character) { character } else { '*' };
+            std::iter::repeat_n(shown, character.len_utf8())
+        }));
+        rest = tail;
+    }
+    masked + rest
+}
+
+/// Where the value of the first secret key stands, and its length.
+fn first_secret(text: &str) -> Option<(usize, usize)> {
+    let mut from = 0;
+    while let Some(equals) = text.get(from..)?.find('=').map(|at| from + at) {
+        from = equals + 1;
+        let before = text.get(..equals)?.trim_end_matches([' ', '\t', '"', '\'']);
+        let is_key = |key: &&str| {
+            before.strip_suffix(*key).is_some_and(|head| {
+                !head.ends_with(|last: char| last.is_ascii_alphanumeric() || last == '-' || last == '_')
+            })
+        };
+        let value = text.get(from..)?;
+        let blank = value.len() - value.trim_start_matches([' ', '\t']).len();
+        let value = value.get(blank..)?;
+        if SECRET_KEYS.iter().any(|key| is_key(&key)) {
+            let length = ["\"\"\"", "\'\'\'", "\"", "\'"]
+                .into_iter()
+                .find(|quote| value.starts_with(quote))
+                .map_or_else(
+                    || value.find(['\n', '}']),
+                    |quote| {
+                        let inside = value.get(quote.len()..)?;
+                        let end = inside.find(quote).map(|at| at + 2 * quote.len());
+                        end.or_else(|| value.find('\n'))
+                    },
+                )
+                .unwrap_or(value.len());
+            let content = value.get(..length)?.trim_matches(['"', '\'']);
+            let is_macro = content.starts_with("%{") && content.ends_with("}%");
+            if !is_macro && !content.is_empty() {
+                return Some((from + blank, length));
+            }
+        }
+    }
+    None
 }
 
 /// Replaces what stands between the lines `BEGIN ... PRIVATE KEY` and `END` by stars.
@@ -123,5 +182,23 @@ mod tests {
     fn an_excerpt_ends_with_its_line() {
         let source = Source::new("f", "list = [\n1,\n]");
         assert_eq!(source.excerpt(&(7..13)), "[");
+    }
+
+    #[test]
+    fn secrets_are_masked_wherever_they_stand_and_macros_are_not() {
+        for (text, shown) in [
+            ("secret = \"a=b,c\"\nkey = \"k\"", "secret = \"***,*\"\nkey = \"k\""),
+            ("eab = { kid = \"x\", hmac-key = 'y z' }", "eab = { kid = \"x\", hmac-key = '* *' }"),
+            ("eab.hmac-key=\"open\nnext = 1", "eab.hmac-key=\"****\nnext = 1"),
+            ("secret = [\"ä\", \"b\"]", "secret = [\"**\", \"*\"]"),
+            ("\"secret\" = \"\"\"a\nb\"\"\"", "\"secret\" = \"\"\"*\n*\"\"\""),
+            ("secret = \"%{env:S}%\" # s", "secret = \"%{env:S}%\" # s"),
+            ("my-secret = \"a\"", "my-secret = \"a\""),
+            ("secret =", "secret ="),
+        ] {
+            let source = Source::new("w.toml", text);
+            assert_eq!(source.printable(), shown);
+            assert_eq!(source.printable().len(), text.len());
+        }
     }
 }

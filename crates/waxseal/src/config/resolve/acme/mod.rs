@@ -166,13 +166,13 @@ impl One<'_, '_> {
         for word in &list.value {
             let text = word.value.as_str();
             let address = text.strip_prefix("mailto:").unwrap_or(text);
-            match address.split_once('@') {
-                Some((local, domain)) if is_address(local, domain) => {
+            match as_mail_address(address) {
+                Some(address) => {
                     if let Some(contacts) = &mut contacts {
                         contacts.push(format!("mailto:{address}"));
                     }
                 }
-                _ => {
+                None => {
                     self.problems
                         .error(word.span.clone(), format!("`{}` is no mail address", word.value))
                         .help("write contact = \"postmaster@example.org\"");
@@ -271,25 +271,29 @@ impl One<'_, '_> {
         };
         self.ledger.only("key-types", (Origin::Acme, &Some(list.with(texts(list)))), Vec::new());
         let mut chosen = Vec::new();
+        let mut all_known = true;
         for word in &list.value {
-            let kind = choose(
+            let Some(kind) = choose(
                 &Some(word.clone()),
                 "key-types",
                 &kinds,
                 &[("rsa", "`rsa-2048` or `rsa-4096`"), ("ecdsa", "`ecdsa-p256`")],
                 self.problems,
-            )?;
+            ) else {
+                all_known = false;
+                continue;
+            };
             if !chosen.contains(&kind.value) {
                 chosen.push(kind.value);
             }
         }
-        if chosen.is_empty() {
+        if chosen.is_empty() && all_known {
             self.problems
                 .error(list.span.clone(), "`key-types` names none")
                 .help("leave it out for ecdsa-p256");
             return None;
         }
-        Some(chosen)
+        all_known.then_some(chosen)
     }
 
     fn public_ip(&mut self) -> Option<Vec<IpAddr>> {
@@ -317,9 +321,12 @@ fn texts(list: &Located<Words>) -> Vec<String> {
     list.value.iter().map(|word| word.value.as_str().to_owned()).collect()
 }
 
-fn is_address(local: &str, domain: &str) -> bool {
+/// A mail address as a CA takes it: the domain in A-labels.
+fn as_mail_address(text: &str) -> Option<String> {
+    let (local, domain) = text.split_once('@')?;
     let plain = |byte: u8| byte.is_ascii_graphic() && !b"<>()[],;:\\\"@?&".contains(&byte);
-    !local.is_empty() && local.bytes().all(plain) && waxseal_acme::Name::parse(domain).is_ok()
+    let domain = waxseal_acme::Name::parse(domain).ok()?;
+    (!local.is_empty() && local.bytes().all(plain)).then(|| format!("{local}@{domain}"))
 }
 
 /// Whether the `acme` to turn to is there, and another.
@@ -363,6 +370,17 @@ fn answered(kind: ChallengeKind, listeners: &[Listener], name: &Located<String>,
     if !any {
         let title = format!("no listener answers {kind}, which acme `{}` wants", name.value);
         problems.warning(name.span.clone(), title).help(help);
+        return;
+    }
+    let on_443 = |listener: &Listener| {
+        matches!(listener.security, Security::Implicit(_)) && listener.bind.iter().any(|at| at.port() == 443)
+    };
+    if kind == ChallengeKind::TlsAlpn01 && !listeners.iter().any(on_443) {
+        let title = format!("no listener has port 443, where tls-alpn-01 is asked for acme `{}`", name.value);
+        problems.warning(name.span.clone(), title).help(
+            "add a listener with protocol = \"http\", tls.implicit = true and bind = \"[::]:443\" (it needs no upstream), or \
+             forward port 443 to one that has implicit TLS",
+        );
     }
 }
 
