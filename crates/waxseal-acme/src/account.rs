@@ -154,10 +154,15 @@ impl Accounts<'_> {
         if let Some(known) = kept.as_ref().and_then(known) {
             return Ok(known);
         }
+        let was_there = kept.is_some();
         let kept = kept.and_then(|it| serde_json::from_slice::<Kept>(&it.value).ok());
-        let key = match kept.and_then(|kept| decoded(&kept.key)) {
+        let key = match kept.and_then(|kept| usable(&kept.key)) {
             Some(key) => key,
             None => {
+                if was_there {
+                    let at = self.storage.place();
+                    tracing::error!("{at}/{place} holds no account that could be used; another is made");
+                }
                 let made =
                     EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &SystemRandom::new());
                 let key = Zeroizing::new(made.map_err(|_| no_key())?.as_ref().to_vec());
@@ -231,11 +236,13 @@ type Known = (String, Zeroizing<Vec<u8>>);
 
 fn known(stored: &Stored) -> Option<Known> {
     let kept: Kept = serde_json::from_slice(&stored.value).ok()?;
-    Some((kept.id?, decoded(&kept.key)?))
+    Some((kept.id?, usable(&kept.key)?))
 }
 
-fn decoded(key: &str) -> Option<Zeroizing<Vec<u8>>> {
-    BASE64_URL_SAFE_NO_PAD.decode(key).ok().map(Zeroizing::new)
+/// The key, if it is one.
+fn usable(key: &str) -> Option<Zeroizing<Vec<u8>>> {
+    let key = BASE64_URL_SAFE_NO_PAD.decode(key).ok().map(Zeroizing::new)?;
+    key_pair(&key).is_ok().then_some(key)
 }
 
 fn key_pair(key: &[u8]) -> Result<EcdsaKeyPair, IssueError> {

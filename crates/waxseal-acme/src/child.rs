@@ -107,6 +107,15 @@ pub(crate) async fn run(command: &mut Command, what: &str, limit: Duration) -> R
     Err(format!("{what} failed ({status}): {}", said.trim()))
 }
 
+/// Kills all programs that we have started, with what these have started: nobody waits for them any more.
+pub fn end_programs() {
+    for pid in started().iter() {
+        if let Ok(group) = i32::try_from(*pid) {
+            let _ = killpg(Pid::from_raw(group), Signal::SIGKILL);
+        }
+    }
+}
+
 /// Buries the dead children that nobody here waits for. To be called whenever a child has ended (SIGCHLD).
 pub fn bury_orphans() {
     let started = started();

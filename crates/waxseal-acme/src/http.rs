@@ -51,7 +51,7 @@ pub enum HttpError {
     },
     /// Reached, but whoever is there does not prove to be the CA.
     #[error(
-        "{url} shows a certificate that is not trusted ({why}); for a private CA set ca to its root certificate"
+        "{url} shows a certificate that is not trusted ({why}); for a private CA set ca to the root certificate of its HTTPS"
     )]
     Untrusted {
         /// What was asked for.

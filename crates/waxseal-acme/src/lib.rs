@@ -34,7 +34,7 @@ mod words;
 pub use bootstrap::BootstrapError;
 pub use bundle::{Bundle, Unfit};
 pub use challenge::Answers;
-pub use child::bury_orphans;
+pub use child::{bury_orphans, end_programs};
 pub use clock::Clock;
 pub use directory::{Directory, DirectoryError, Meta};
 pub use dns::{Caa, CaaSet, Dns, DnsError};

@@ -60,6 +60,7 @@ pub fn serve(loaded: Loaded, path: PathBuf, logs: Logs, opened: impl FnOnce()) -
         app.run(signals).await;
         Ok(())
     });
+    waxseal_acme::end_programs();
     // A look-up in the system's resolver may still block a thread; nobody waits for its answer.
     runtime.shutdown_background();
     served

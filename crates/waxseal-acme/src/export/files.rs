@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, Write as _};
-use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _, fchown};
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _, fchown};
 use std::path::{Path, PathBuf};
 
 use nix::unistd::{Group, User};
@@ -49,7 +49,7 @@ pub(super) fn owner(text: &str) -> Result<Owner, String> {
 pub(super) fn write(contents: &[Content<'_>], owner: Owner) -> Result<bool, (PathBuf, io::Error)> {
     let mut waiting = Vec::new();
     for content in contents {
-        if fs::read(content.path).is_ok_and(|there| there == content.text) {
+        if is_there(content, owner) {
             continue;
         }
         let beside = beside(content.path);
@@ -69,6 +69,15 @@ pub(super) fn write(contents: &[Content<'_>], owner: Owner) -> Result<bool, (Pat
         renamed.map_err(|error| (path.to_path_buf(), error))?;
     }
     Ok(!waiting.is_empty())
+}
+
+/// Whether the file is as it shall be, text, mode and owner.
+fn is_there(content: &Content<'_>, (user, group): Owner) -> bool {
+    let Ok(found) = fs::metadata(content.path) else { return false };
+    found.permissions().mode() & 0o7777 == content.mode
+        && user.is_none_or(|user| user == found.uid())
+        && group.is_none_or(|group| group == found.gid())
+        && fs::read(content.path).is_ok_and(|there| there == content.text)
 }
 
 fn beside(path: &Path) -> PathBuf {
@@ -93,7 +102,6 @@ fn make(path: &Path, content: &Content<'_>, (user, group): Owner) -> io::Result<
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::unix::fs::MetadataExt as _;
 
     #[test]
     fn files_have_their_mode_and_nothing_is_left_beside_them() {
@@ -107,6 +115,9 @@ mod tests {
         assert_eq!(after.permissions().mode() & 0o7777, 0o640);
         assert_ne!(after.ino(), before, "another file in its place, not the same one written over");
         assert!(!write(&[content(b"new")], (None, None)).expect("nothing to do"));
+        let narrower = Content { mode: 0o600, ..content(b"new") };
+        assert!(write(&[narrower], (None, None)).expect("written"), "another mode is a change");
+        assert_eq!(fs::metadata(&path).expect("there").permissions().mode() & 0o7777, 0o600);
         assert_eq!(fs::read_dir(dir.path()).expect("read").count(), 1);
     }
 

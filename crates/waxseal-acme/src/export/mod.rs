@@ -152,7 +152,8 @@ impl Export {
         {
             let mut command = Command::new("/bin/sh");
             command.args(["-c", run]);
-            child::run(&mut command, &format!("`{run}`"), COMMAND).await.map_err(ExportError::Told)?;
+            let ran = child::run(&mut command, &format!("`{run}`"), COMMAND).await;
+            ran.map_err(|why| ExportError::Told(format!("the files are written, but {why}")))?;
         }
         self.done = Some(serial.clone());
         Ok(Some(serial))

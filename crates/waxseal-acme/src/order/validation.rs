@@ -249,18 +249,19 @@ fn remedy(kind: ChallengeKind, problem: &str) -> Option<&'static str> {
     use ChallengeKind::{Dns01, Http01, TlsAlpn01};
     Some(match (kind, problem) {
         (Http01, "connection") => {
-            "Open port 80 of this machine to the internet (firewall, provider), or use dns-01"
+            "Open port 80 of this machine to the internet (firewall, provider), or use dns-01; where a web server redirects to \
+             https, exempt /.well-known/acme-challenge/ from that"
         }
         (TlsAlpn01, "connection") => {
             "Open port 443 of this machine to the internet (firewall, provider), or use dns-01"
         }
         (Http01, "unauthorized" | "incorrectResponse") => {
-            "Somebody else answers there: let the name lead to this machine, or whoever has its port 80 pass \
+            "Nobody answers there, or somebody else: let the name lead to this machine, or whoever has its port 80 pass \
              /.well-known/acme-challenge/ on"
         }
         (TlsAlpn01, "unauthorized" | "incorrectResponse" | "tls") => {
-            "Somebody else answers there: let the name lead to this machine, and what stands before it pass port 443 on \
-             without taking off TLS"
+            "Nobody answers there, or somebody else: let the name lead to this machine, and what stands before it pass port \
+             443 on without taking off TLS"
         }
         (Dns01, "unauthorized" | "incorrectResponse" | "dns") => {
             "See that every name server of the zone shows the record; raise propagation-timeout where some lag"

@@ -134,7 +134,7 @@ impl Preflight<'_> {
             None if listening.iter().any(|at| at.port() == HTTP_PORT) => {
                 format!("Port 80 of {ip} is not bound: let the http listener bind it as well")
             }
-            None => "No listener answers on port 80: add one with protocol = \"http\" and bind = \"[::]:80\", or use another challenge".to_owned(),
+            None => "No listener answers on port 80: add one with protocol = \"http\", tls.enable = false and bind = \"[::]:80\" (it needs no upstream), or use another challenge".to_owned(),
         })
     }
 
@@ -165,11 +165,11 @@ impl Preflight<'_> {
                 "Port 443 is held by {program}. Pick one: (1) let waxseal have the port (2) use http-01 on 80, which it can pass on (3) use dns-01"
             ),
             (None, Some(at)) if listening.iter().all(|at| at.port() != TLS_PORT) => format!(
-                "tls-alpn-01 is always asked on port 443. You listen on {}: forward 443 to {} on TCP level, or choose another challenge",
+                "tls-alpn-01 is always asked on port 443. You listen on {}: add a listener with protocol = \"http\", tls.implicit = true and bind = \"[::]:443\" (it needs no upstream), forward 443 to {} on TCP level, or choose another challenge",
                 at.port(), at.port()
             ),
             (None, Some(_)) => format!("Port 443 of {ip} is not bound: let the listener bind it as well"),
-            (None, None) => "No listener speaks TLS from the first byte, which tls-alpn-01 needs: add one with tls.implicit = true and bind = \"[::]:443\", or use another challenge".to_owned(),
+            (None, None) => "No listener speaks TLS from the first byte, which tls-alpn-01 needs: add one with protocol = \"http\", tls.implicit = true and bind = \"[::]:443\" (it needs no upstream), or use another challenge".to_owned(),
         })
     }
 
@@ -183,7 +183,15 @@ impl Preflight<'_> {
     ) -> Option<String> {
         let holder = || self.machine.holder(SocketAddr::new(ip, port)).filter(|it| *it != Program::Us);
         let nothing = "Nothing was asked of the CA.";
+        let in_clear = || {
+            port == TLS_PORT
+                && self.listening.tls.iter().all(|at| at.port() != port)
+                && self.machine.holder(SocketAddr::new(ip, port)) == Some(Program::Us)
+        };
         match seen {
+            Seen::Silent(_) if in_clear() => Some(format!(
+                "our own listener on port 443 does not speak TLS from the first byte, which tls-alpn-01 needs: set tls.implicit = true for it. {nothing}"
+            )),
             Seen::Ours | Seen::Elsewhere => None,
             Seen::Refused => Some(format!("{}. {nothing}", remedy(None))),
             Seen::Other(what) => match holder() {

@@ -186,6 +186,14 @@ async fn an_aaaa_record_of_another_host_is_told_as_the_reason() {
 }
 
 #[tokio::test]
+async fn our_own_listener_in_clear_on_the_port_of_tls_alpn_01_is_told_as_such() {
+    let mut world = World { holder: Some(Program::Us), ..good() };
+    world.seen.insert(ip("192.0.2.7"), Seen::Silent("within 5 s".into()));
+    let said = told(&world, &settings(ChallengeKind::TlsAlpn01)).await;
+    assert!(said[0].contains("set tls.implicit = true for it"), "{said:?}");
+}
+
+#[tokio::test]
 async fn where_this_machines_addresses_cannot_be_found_out_nothing_is_held_against_them() {
     let world = World { local: Vec::new(), ..good() };
     assert_eq!(told(&world, &settings(ChallengeKind::Http01)).await, [""; 0]);
@@ -233,7 +241,7 @@ async fn a_listener_on_another_port_and_no_listener_at_all_are_told() {
     assert_eq!(
         said,
         [
-            "tls-alpn-01 is always asked on port 443. You listen on 8443: forward 443 to 8443 on TCP level, or choose another challenge. Nothing was asked of the CA."
+            "tls-alpn-01 is always asked on port 443. You listen on 8443: add a listener with protocol = \"http\", tls.implicit = true and bind = \"[::]:443\" (it needs no upstream), forward 443 to 8443 on TCP level, or choose another challenge. Nothing was asked of the CA."
         ]
     );
     let said = told(&world, &settings(ChallengeKind::Http01)).await;

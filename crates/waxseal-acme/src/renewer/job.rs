@@ -9,7 +9,7 @@ use waxseal_storage::{Guard, Lease, Storage, StorageError};
 use zeroize::Zeroizing;
 
 use super::Shared;
-use super::state::{Fresh, State};
+use super::state::{Facts, Fresh, State, span};
 use crate::bundle::Bundle;
 use crate::clock::fraction;
 use crate::issuer::{Failure, Fault, IssueError, OrderRequest, Progress, RenewalWindow, Replaces, Stage};
@@ -309,10 +309,9 @@ impl Job {
             tracing::debug!("{target}: {error}");
         }
         self.change(Attempts::succeed);
-        self.shared.with(self.index, |state| {
-            state.facts = Some(super::state::Facts::of(&bundle, target));
-            state.asked = None;
-        });
+        let facts = Facts::of(&bundle, target);
+        facts.tell_clamped(target);
+        self.shared.with(self.index, |state| (state.facts, state.asked) = (Some(facts), None));
         if let Err(error) = self.write_attempts(target, lease).await {
             // The certificate itself says that the attempt succeeded.
             tracing::warn!("{target}: {error}");
@@ -399,16 +398,6 @@ fn request(target: &Target, settings: &Settings, former: Option<&Bundle>) -> Ord
             .map(|former| Zeroizing::new(former.key.to_string())),
         profile: settings.profile.clone(),
         replaces: same_ca.and_then(Bundle::leaf).map(Replaces),
-    }
-}
-
-/// A time in its largest unit, for a line of the log.
-fn span(seconds: u64) -> String {
-    match seconds {
-        0..120 => format!("{seconds} s"),
-        120..7200 => format!("{} min", seconds.div_ceil(60)),
-        7200..172_800 => format!("{} h", seconds / 3600),
-        _ => format!("{} d", seconds / 86_400),
     }
 }
 

@@ -85,6 +85,30 @@ impl Facts {
     }
 }
 
+impl Facts {
+    /// Says so where the operator's wish is more than the certificate's life allows.
+    pub(super) fn tell_clamped(&self, target: &Target) {
+        let wish = target.settings.renew_before;
+        if let Some(Err(bound)) = wish.map(|wish| plan::clamp(self.held, wish)) {
+            tracing::warn!(
+                "acme.{}.renew-before is longer than two thirds of the certificate's life; it is renewed {} before its end",
+                target.settings.id,
+                span(u64::try_from(bound).unwrap_or(0))
+            );
+        }
+    }
+}
+
+/// A time in its largest unit, for a line of the log.
+pub(super) fn span(seconds: u64) -> String {
+    match seconds {
+        0..120 => format!("{seconds} s"),
+        120..7200 => format!("{} min", seconds.div_ceil(60)),
+        7200..172_800 => format!("{} h", seconds / 3600),
+        _ => format!("{} d", seconds / 86_400),
+    }
+}
+
 /// What storage holds for `target`.
 pub(super) struct Fresh {
     pub(super) bundle: Option<Bundle>,
@@ -123,16 +147,8 @@ impl State {
     pub(super) fn take(&mut self, fresh: &Fresh, target: &Target, now: i64) {
         let facts = fresh.bundle.as_ref().map(|bundle| Facts::of(bundle, target));
         let serial = |facts: &Option<Facts>| facts.as_ref().map(|facts| facts.serial.clone());
-        if let (Some(facts), Some(wish)) = (&facts, target.settings.renew_before)
-            && serial(&self.facts) != Some(facts.serial.clone())
-            && let Err(bound) = plan::clamp(facts.held, wish)
-        {
-            tracing::warn!(
-                "acme.{}.renew-before is longer than two thirds of the certificate's life; it is renewed {} hours before \
-                 its end",
-                target.settings.id,
-                bound / 3600
-            );
+        if let Some(facts) = facts.as_ref().filter(|it| serial(&self.facts).as_ref() != Some(&it.serial)) {
+            facts.tell_clamped(target);
         }
         self.facts = facts;
         // The later answer counts: the last may not have been written down.

@@ -169,7 +169,10 @@ async fn a_private_ca_whose_root_is_not_set_is_told_with_the_setting() {
     let party = Party::new(settings, pebble.resolver).await;
     let error = party.issue(&["mail.waxseal.test"]).await.expect_err("not trusted");
     assert_eq!((error.stage, error.fault), (Stage::Directory, Fault::Configuration));
-    assert!(error.to_string().contains("for a private CA set ca to its root certificate"), "{error}");
+    assert!(
+        error.to_string().contains("for a private CA set ca to the root certificate of its HTTPS"),
+        "{error}"
+    );
 }
 
 #[tokio::test]

@@ -68,6 +68,10 @@ enum FilesError {
     NothingTaken,
     #[error("--cert and --key are the same file")]
     SameFile,
+    #[error("{} is a directory; name the file in it", .0.display())]
+    IsDirectory(PathBuf),
+    #[error("{} or its key is written for {name:?} already; `waxseal cert export --list` shows all", path.display())]
+    Taken { path: PathBuf, name: String },
     #[error("{}: {source}", path.display())]
     Path { path: PathBuf, source: io::Error },
     #[error("{0:?} is not exported; `waxseal cert export --list` shows what is")]
@@ -181,6 +185,9 @@ impl ExportArguments {
                         if certificate == key {
                             return Err(FilesError::SameFile);
                         }
+                        if let Some(directory) = [&certificate, &key].into_iter().find(|path| path.is_dir()) {
+                            return Err(FilesError::IsDirectory(directory.clone()));
+                        }
                         let mode = mode.unwrap_or(PRIVATE);
                         let export = Export { name, certificate, key, owner, mode, run, done: None };
                         begin(&caches, export).await
@@ -200,6 +207,17 @@ async fn begin(caches: &[Cache], mut export: Export) -> Result<(), FilesError> {
     let Some((storage, _)) = caches.iter().find(|(_, targets)| targets.contains(target)) else {
         return Err(ExportError::Unknown(export.name).into());
     };
+    for (storage, _) in caches {
+        for (_, other) in exports(&**storage).await? {
+            // The same files again, with another owner or command, are a change of that export.
+            let crossed = other.key == export.certificate || other.certificate == export.key;
+            let shared = other.name != export.name
+                && (other.certificate == export.certificate || other.key == export.key);
+            if crossed || shared {
+                return Err(FilesError::Taken { path: export.certificate, name: other.name });
+            }
+        }
+    }
     let serial = export.bring(&**storage, target, Clock::system().now()).await?;
     export.keep(&**storage).await?;
     let (certificate, key) = (export.certificate.display(), export.key.display());

@@ -99,7 +99,7 @@ fn first_secret(text: &str) -> Option<(usize, usize)> {
         let value = text.get(from..)?;
         let blank = value.len() - value.trim_start_matches([' ', '\t']).len();
         let value = value.get(blank..)?;
-        if SECRET_KEYS.iter().any(|key| is_key(&key)) {
+        if SECRET_KEYS.iter().any(is_key) {
             let length = ["\"\"\"", "\'\'\'", "\"", "\'"]
                 .into_iter()
                 .find(|quote| value.starts_with(quote))

@@ -1,5 +1,7 @@
 //! A command that sets records: `COMMAND... present NAME VALUE`, and `cleanup` with the same.
 
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
 use std::time::Duration;
 
 use tokio::process::Command;
@@ -13,6 +15,18 @@ use crate::child;
 pub(super) struct Exec {
     command: Vec<String>,
     timeout: Duration,
+}
+
+/// Whether a program of that name could be run from here: by its path, or else found as execvp(3) does.
+pub(super) fn is_there(program: &str) -> bool {
+    let runs = |path: &Path| {
+        path.metadata().is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o111 != 0)
+    };
+    if program.contains('/') {
+        return runs(Path::new(program));
+    }
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path).any(|directory| runs(&directory.join(program)))
 }
 
 impl Exec {
@@ -55,6 +69,12 @@ mod tests {
 
     fn record() -> Record {
         Record { zone: None, name: "_acme-challenge.x.example".into(), value: "a;b $(c)".into(), ttl: 60 }
+    }
+
+    #[test]
+    fn a_program_is_there_where_it_could_be_run() {
+        assert!(is_there("/bin/sh") && is_there("sh"));
+        assert!(!is_there("/etc/passwd") && !is_there("/nonexistent/hook") && !is_there("no-such-program"));
     }
 
     #[tokio::test]

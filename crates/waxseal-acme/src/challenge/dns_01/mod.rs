@@ -96,6 +96,11 @@ impl DnsProvider {
     ///
     /// Why not.
     pub fn check(&self) -> Result<(), String> {
+        if let Self::Exec { command, .. } = self
+            && let Some(program) = command.first().filter(|program| !exec::is_there(program))
+        {
+            return Err(format!("there is no program {program} that could be run"));
+        }
         provider(self).map(drop).map_err(|error| error.to_string())
     }
 }
