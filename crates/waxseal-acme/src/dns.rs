@@ -243,7 +243,17 @@ impl Dns {
     }
 
     async fn ask(&self, name: &Name, kind: RecordType) -> Result<Option<Lookup>, DnsError> {
-        ask(&resolver(self.config.clone(), true), name, kind).await
+        let asked = ask(&resolver(self.config.clone(), true), name, kind).await;
+        asked.map_err(|error| match error {
+            DnsError::NoAnswer { name, question, why } => {
+                let servers: Vec<String> =
+                    self.config.name_servers().iter().map(|it| it.ip.to_string()).collect();
+                let set = if self.is_our_own() { "server.resolver" } else { "/etc/resolv.conf" };
+                let why = format!("{why}. Asked: {}, as {set} says", servers.join(", "));
+                DnsError::NoAnswer { name, question, why }
+            }
+            other => other,
+        })
     }
 }
 

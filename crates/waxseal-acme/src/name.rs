@@ -40,7 +40,7 @@ pub enum NameError {
     )]
     Blank(String),
     /// No DNS name, and no address.
-    #[error("{0:?} is neither a host name nor an IP address")]
+    #[error("{0:?} is neither a host name nor an IP address; write it as in mail.example.org")]
     Invalid(String),
     /// A single label, which no public CA certifies and which every machine resolves otherwise.
     #[error("{0:?} has no dot; write the whole name, as in mail.example.org")]

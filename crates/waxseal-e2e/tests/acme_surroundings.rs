@@ -306,6 +306,27 @@ fn an_update_of_ones_own_name_server_proves_wildcards_and_aliases_and_leaves_not
 }
 
 #[test]
+fn a_program_that_sets_records_does_not_outlive_the_server() {
+    let ground = Ground::new();
+    let pebble = Pebble::with(&ground, Wishes::default());
+    let _behind = Fake::imap(&ground, "behind", |_| ());
+    ground
+        .write("hook", "#!/bin/sh\nsleep 300 &\necho $! ><dir>/pid.new\nmv <dir>/pid.new <dir>/pid\nwait\n");
+    let table = mine(
+        "challenge = \"dns-01\"\nprovider = \"exec\"\ncommand = [\"/bin/sh\", \"<dir>/hook\"]\npreflight = false\n",
+    );
+    let mut door = Door::start(&ground, &pebble.door(&table));
+    let pid = within(ISSUED, "the program", || fs::read_to_string(ground.path("pid")).ok());
+    let process = PathBuf::from(format!("/proc/{}/stat", pid.trim()));
+    assert!(process.exists());
+    door.stop();
+    // Dead, though nobody may have buried it yet.
+    within(ISSUED, "its end", || {
+        fs::read_to_string(&process).map_or(true, |stat| stat.contains(") Z ")).then_some(())
+    });
+}
+
+#[test]
 fn another_ca_is_turned_to_when_the_first_keeps_failing() {
     let ground = Ground::new();
     let pebble = Pebble::with(&ground, Wishes::default());
