@@ -12,7 +12,7 @@ use hickory_resolver::lookup::Lookup;
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::net::{DnsError as NetDnsError, NetError};
 use hickory_resolver::proto::op::ResponseCode;
-use hickory_resolver::proto::rr::{Name, RData, RecordType};
+use hickory_resolver::proto::rr::{Name, RData, Record, RecordType};
 use hickory_resolver::{Resolver, TokioResolver};
 
 /// How long one server may take for one answer.
@@ -114,17 +114,18 @@ impl Dns {
     pub async fn addresses(&self, name: &str) -> Result<Vec<IpAddr>, DnsError> {
         let name = absolute(name)?;
         let (v4, v6) = tokio::join!(self.ask(&name, RecordType::A), self.ask(&name, RecordType::AAAA));
-        let mut found = Vec::new();
+        let (mut found, mut failed) = (Vec::new(), None);
         for lookup in [v4, v6] {
-            for record in lookup?.iter().flat_map(|it| it.answers()) {
-                match &record.data {
-                    RData::A(a) => found.push(IpAddr::V4(a.0)),
-                    RData::AAAA(aaaa) => found.push(IpAddr::V6(aaaa.0)),
-                    _ => {}
-                }
+            match lookup {
+                Ok(lookup) => found.extend(lookup.iter().flat_map(|it| it.answers()).filter_map(address)),
+                Err(error) => failed = Some(error),
             }
         }
-        Ok(found)
+        // A server that knows nothing of one kind of address may refuse to speak of it; the other kind is an answer.
+        match failed {
+            Some(error) if found.is_empty() => Err(error),
+            _ => Ok(found),
+        }
     }
 
     /// The CAA records that count for `name`: its own, else the nearest parent's (RFC 8659 section 3).
@@ -301,6 +302,14 @@ fn name_server(at: SocketAddr) -> NameServerConfig {
         connection.port = at.port();
     }
     server
+}
+
+fn address(record: &Record) -> Option<IpAddr> {
+    match &record.data {
+        RData::A(a) => Some(IpAddr::V4(a.0)),
+        RData::AAAA(aaaa) => Some(IpAddr::V6(aaaa.0)),
+        _ => None,
+    }
 }
 
 fn texts(lookup: Option<&Lookup>) -> Texts {

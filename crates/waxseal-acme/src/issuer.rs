@@ -30,8 +30,9 @@ pub trait Issuer: Send + Sync + fmt::Debug {
         leaf: &'a CertificateDer<'a>,
     ) -> BoxFuture<'a, Result<Option<RenewalWindow>, IssueError>>;
 
-    /// Everything that would make an order fail, found without asking the CA for one. Empty: nothing found.
-    fn preflight<'a>(&'a self, want: &'a OrderRequest) -> BoxFuture<'a, Vec<Failure>>;
+    /// Finds everything that would make an order fail, without asking the CA for one. The error is of
+    /// [`Stage::Preflight`]; where the CA itself could not be asked, its fault and its wish to be left alone are in it.
+    fn preflight<'a>(&'a self, want: &'a OrderRequest) -> BoxFuture<'a, Result<(), IssueError>>;
 }
 
 /// What is asked for.

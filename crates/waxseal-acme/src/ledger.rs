@@ -141,7 +141,8 @@ impl Attempts {
         self.failures = self.failures.saturating_add(1);
         self.failing_since.get_or_insert(now);
         let mut wait = ladder(self.failures, jitter);
-        if error.stage == Stage::Preflight {
+        let is_ours = !matches!(error.fault, Fault::Ca | Fault::RateLimit);
+        if error.stage == Stage::Preflight && is_ours {
             wait = wait.min(seconds(CHECKS_WAIT));
         }
         if let Some(asked) = error.retry_after {
@@ -176,10 +177,10 @@ impl Attempts {
         }
     }
 
-    /// The attempt succeeded: only its order is remembered.
+    /// The attempt succeeded: only its order is remembered, and what CAs wish, as the other may have made it.
     pub fn succeed(&mut self) {
-        let orders = std::mem::take(&mut self.orders);
-        *self = Self { orders, ..Self::default() };
+        let (orders, held_off) = (std::mem::take(&mut self.orders), std::mem::take(&mut self.held_off));
+        *self = Self { orders, held_off, ..Self::default() };
     }
 
     /// Brings times that lie in the future, as a clock wrote them that has been set back since, to `now`. Waits stay as
@@ -302,6 +303,16 @@ mod tests {
     }
 
     #[test]
+    fn a_ca_that_does_not_answer_the_checks_is_asked_less_and_less() {
+        let mut attempts = Attempts::default();
+        for _ in 0..4 {
+            let silent = IssueError::new(Stage::Preflight, Fault::Ca, "no answer");
+            attempts.fail(T, CA, &silent, 0.0);
+        }
+        assert_eq!(next(&attempts), T + 3600);
+    }
+
+    #[test]
     fn retry_after_is_obeyed_where_it_is_longer_and_survives_writing_down() {
         let mut attempts = Attempts::default();
         attempts.begin(T, CA);
@@ -376,14 +387,20 @@ mod tests {
     }
 
     #[test]
-    fn success_forgets_all_but_the_orders() {
+    fn success_forgets_all_but_the_orders_and_what_cas_wish() {
         let mut attempts = Attempts::default();
         attempts.begin(T, CA);
         attempts.fail(T, CA, &error(Stage::Validation).after(Some(Duration::from_secs(9))), 0.0);
         attempts.begin(T, CA);
         attempts.succeed();
         assert_eq!(attempts.orders.len(), 2);
-        assert_eq!(attempts, Attempts { orders: attempts.orders.clone(), ..Attempts::default() });
+        assert_eq!(attempts.held_off.len(), 1);
+        let kept = Attempts {
+            orders: attempts.orders.clone(),
+            held_off: attempts.held_off.clone(),
+            ..Attempts::default()
+        };
+        assert_eq!(attempts, kept);
     }
 
     #[test]

@@ -5,8 +5,10 @@
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::task::JoinHandle;
+use tokio::time::sleep;
 use waxseal_storage::{Key, Storage, StorageError, Watch, keys};
 use waxseal_tls::{CertificateSet, CertificateStore, Entry, Identity};
 
@@ -19,6 +21,9 @@ use crate::target::{Target, is_covered};
 /// Most bundles of other name sets that are looked at for one to stand in.
 const MAX_STAND_INS: usize = 1000;
 
+/// How often what could not be read is read again.
+const READ_AGAIN: Duration = Duration::from_secs(5);
+
 /// Certificates in storage, as they are served.
 #[derive(Debug)]
 pub struct Managed {
@@ -28,6 +33,8 @@ pub struct Managed {
     /// What is wanted, and what is served for it.
     served: Vec<(Target, Vec<Entry>)>,
     places: HashMap<Key, usize>,
+    /// What could not be read when it changed, and is read again.
+    unread: BTreeSet<usize>,
     watch: Watch,
 }
 
@@ -61,11 +68,20 @@ impl Managed {
         let places =
             targets.iter().enumerate().map(|(at, target)| (target.certificate.clone(), at)).collect();
         let served = targets.into_iter().map(|target| (target, Vec::new())).collect();
-        let mut managed = Self { storage, clock, bootstrap: Bootstrap::new()?, served, places, watch };
+        let mut managed = Self {
+            storage,
+            clock,
+            bootstrap: Bootstrap::new()?,
+            served,
+            places,
+            unread: BTreeSet::new(),
+            watch,
+        };
         for at in 0..managed.served.len() {
             if let Err(error) = managed.read(at).await {
                 // One that cannot be read stops no other.
                 tracing::error!("{error}");
+                managed.unread.insert(at);
             }
         }
         managed.stand_in().await?;
@@ -81,11 +97,29 @@ impl Managed {
     pub async fn changed(&mut self) {
         loop {
             let mut anything = false;
-            for key in self.watch.changed().await {
-                let Some(at) = self.places.get(&key).copied() else { continue };
+            let again = async {
+                match self.unread.is_empty() {
+                    true => std::future::pending().await,
+                    false => sleep(READ_AGAIN).await,
+                }
+            };
+            let concerned: BTreeSet<usize> = tokio::select! {
+                keys = self.watch.changed() => keys.iter().filter_map(|key| self.places.get(key)).copied().collect(),
+                () = again => self.unread.clone(),
+            };
+            for at in concerned {
                 match self.read(at).await {
-                    Ok(changed) => anything |= changed,
-                    Err(error) => tracing::error!("{error}. What is served stays in use"),
+                    Ok(changed) => {
+                        anything |= changed;
+                        self.unread.remove(&at);
+                    }
+                    Err(error) if self.unread.insert(at) => {
+                        tracing::error!(
+                            "{error}. What is served stays in use; it is read again every {} s",
+                            READ_AGAIN.as_secs()
+                        );
+                    }
+                    Err(error) => tracing::debug!("{error}"),
                 }
             }
             if anything {

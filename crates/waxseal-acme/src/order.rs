@@ -23,9 +23,7 @@ use crate::challenge::dns_01::Dns01;
 use crate::directory::Directory;
 use crate::dns::Dns;
 use crate::http::Http;
-use crate::issuer::{
-    Failure, Fault, IssueError, Issued, Issuer, OrderRequest, Progress, RenewalWindow, Stage,
-};
+use crate::issuer::{Fault, IssueError, Issued, Issuer, OrderRequest, Progress, RenewalWindow, Stage};
 use crate::preflight::{Listening, Preflight, ThisMachine, Wires};
 use crate::roots::{Roots, RootsError};
 use crate::settings::{ChallengeKind, Settings};
@@ -160,7 +158,7 @@ impl Issuer for AcmeIssuer {
         Box::pin(self.window(leaf))
     }
 
-    fn preflight<'a>(&'a self, want: &'a OrderRequest) -> BoxFuture<'a, Vec<Failure>> {
+    fn preflight<'a>(&'a self, want: &'a OrderRequest) -> BoxFuture<'a, Result<(), IssueError>> {
         Box::pin(async move {
             let directory = self.directory().await;
             let account = match &directory {
@@ -178,7 +176,7 @@ impl Issuer for AcmeIssuer {
                 dial: &Wires,
                 machine: &ThisMachine,
             };
-            preflight.failures(&directory, &want.names).await
+            preflight.check(&directory, &want.names).await
         })
     }
 }

@@ -178,9 +178,12 @@ fn renewal(situation: &Situation<'_>) -> (i64, Why) {
     } else {
         (held.not_after - held.rest() - part(held.life() / SPREAD, situation.jitter), Why::Age)
     };
-    // One that came later than now came by another clock.
-    let settled =
-        if held.obtained <= situation.now { held.obtained + held.life() / SETTLE } else { i64::MIN };
+    // The CA may have its reasons to want it early; and one that came later than now came by another clock.
+    let settled = if why == Why::Window || held.obtained > situation.now {
+        i64::MIN
+    } else {
+        held.obtained + held.life() / SETTLE
+    };
     (at.min(latest).max(settled), why)
 }
 

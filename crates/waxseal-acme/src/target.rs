@@ -21,7 +21,9 @@ pub struct Target {
     pub names: Vec<Name>,
     /// Its kind of key.
     pub key_type: KeyType,
-    /// Where it is stored, and the lease of whoever orders it.
+    /// The lease of whoever orders it, or one for the same names.
+    pub lease: Key,
+    /// Where it is stored.
     pub certificate: Key,
     /// Where its history is stored.
     pub attempts: Key,
@@ -97,6 +99,7 @@ pub fn targets(settings: &[Arc<Settings>], by_hand: &[String]) -> Result<Vec<Tar
                 fallback: fallback.cloned(),
                 names: names.clone(),
                 key_type: *key_type,
+                lease: keys::ordering(&texts)?,
                 certificate: keys::certificate(&texts, kind)?,
                 attempts: keys::attempts(&texts, kind)?,
                 renewal_info: keys::renewal_info(&texts, kind)?,

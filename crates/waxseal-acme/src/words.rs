@@ -43,7 +43,9 @@ pub(crate) fn unanswered(stage: Stage, error: &HttpError) -> IssueError {
 /// No directory.
 pub(crate) fn no_directory(error: &DirectoryError) -> IssueError {
     match error {
-        DirectoryError::Http(HttpError::Status { url, status, .. }) if status.is_client_error() => {
+        DirectoryError::Http(HttpError::Status { url, status, .. })
+            if matches!(status.as_u16(), 404 | 410) =>
+        {
             let said = format!("{url} answered {status}: is this the address of the CA's directory?");
             IssueError::new(Stage::Directory, fault_of(*status), said)
         }

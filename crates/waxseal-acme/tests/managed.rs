@@ -5,9 +5,10 @@
 mod fake;
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use fake::{DAY, FakeCa, T, clock, pass, settings, start, wanted};
+use fake::{Breaking, DAY, FakeCa, T, clock, pass, settings, start, wanted};
 use waxseal_acme::{Bundle, Clock, Managed, OrderRequest, Target, targets};
 use waxseal_storage::{Guard, MemoryStorage, Storage};
 use waxseal_tls::{CertificateSet, CertificateStore, Entry};
@@ -103,6 +104,26 @@ async fn each_renewal_is_published_by_every_process_and_what_is_not_ours_stays()
         assert_eq!(stores[0].current().entries()[0].id, "hand", "first, as before");
         assert_eq!(stores[0].current().entries().len(), 2);
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_cannot_be_read_when_it_changes_is_read_again_until_it_can() {
+    let clock = clock();
+    let breaking = Breaking::new(memory(), usize::MAX);
+    let storage: Arc<dyn Storage> = Arc::clone(&breaking) as _;
+    let ca = FakeCa::new(&clock, 90);
+    let targets = wanted(vec![settings("le", &["mail.example.org"])]);
+    let managed = open(&storage, &targets, &clock).await;
+    let certificates = CertificateStore::new(set(&managed));
+    let _publisher = managed.publish_to(&certificates, "mail.example.org");
+    pass(1).await;
+    breaking.hides.store(true, Ordering::Relaxed);
+    let bundle = store(&*storage, &targets[0], &ca, clock.now()).await;
+    pass(60).await;
+    assert_eq!(served(&certificates.current(), "mail.example.org", T).0, BOOTSTRAP);
+    breaking.hides.store(false, Ordering::Relaxed);
+    pass(10).await;
+    assert_eq!(served(&certificates.current(), "mail.example.org", T).1, bundle.serial);
 }
 
 #[tokio::test(start_paused = true)]

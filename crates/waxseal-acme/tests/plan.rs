@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use waxseal_acme::plan::{Action, Asked, Held, Next, Situation, Why, clamp, next};
+use waxseal_acme::plan::{Action, Asked, Held, Next, Situation, Why, clamp, next, order};
 use waxseal_acme::{Attempts, Fault, IssueError, RenewalWindow, Stage};
 
 const CA: &str = "https://ca.example/dir";
@@ -44,7 +44,11 @@ impl World {
     }
 
     fn next(&self) -> Next {
-        next(&Situation {
+        next(&self.situation())
+    }
+
+    fn situation(&self) -> Situation<'_> {
+        Situation {
             now: self.now,
             held: self.held,
             asked: self.asked.as_ref(),
@@ -53,7 +57,7 @@ impl World {
             renew_before: self.renew_before,
             directories: &[CA],
             jitter: self.jitter,
-        })
+        }
     }
 
     fn at(&self, part: f64) -> i64 {
@@ -381,4 +385,15 @@ fn failures_delay_the_order_but_not_the_question() {
         world.attempts.fail(T, CA, &IssueError::new(Stage::Account, Fault::Ca, "x"), 0.0);
     }
     assert_eq!(world.next(), Next { at: T + 12 * HOUR, action: Action::AskWindow });
+}
+
+#[test]
+fn a_window_in_the_first_quarter_of_a_life_is_followed() {
+    let mut world = World::of(90 * DAY);
+    world.hold(T);
+    let (start, end) = (T + 2 * DAY, T + 3 * DAY);
+    let window = RenewalWindow { start, end, explanation: None, retry_after: 0 };
+    world.asked = Some(Asked { at: T, serial: String::new(), window: Some(window) });
+    let due = order(&world.situation());
+    assert!((start..end).contains(&due.at), "{due:?}");
 }

@@ -1,5 +1,5 @@
 //! Every key's name, in one place. A lease has the name of the value that it protects: whoever makes an account holds
-//! the lease [`account`], whoever orders a certificate the lease [`certificate`].
+//! the lease [`account`], whoever orders certificates for a set of names the lease [`ordering`].
 
 use crate::key::{Key, KeyError};
 
@@ -67,6 +67,16 @@ pub fn attempts(names: &[String], key_type: &str) -> Result<Key, KeyError> {
 /// A key type with characters that no key may hold.
 pub fn order(names: &[String], key_type: &str) -> Result<Key, KeyError> {
     Key::new(&format!("orders/{}/{key_type}", name_set(names)))
+}
+
+/// The lease of whoever orders certificates for a set of names. One for all key types: a CA gives the order that is open
+/// for these names to whoever asks for another.
+///
+/// # Errors
+///
+/// None for names of any kind; the type is that of all keys.
+pub fn ordering(names: &[String]) -> Result<Key, KeyError> {
+    Key::new(&format!("orders/{}", name_set(names)))
 }
 
 /// When the CA would like a certificate to be renewed (RFC 9773).

@@ -72,6 +72,13 @@ pub struct Obtained {
     _exporters: Vec<Exporter>,
 }
 
+impl Drop for Obtained {
+    fn drop(&mut self) {
+        // A command that still looks on holds a renewer; it must not go on beside the one that follows.
+        self.renewers.iter().for_each(|renewer| renewer.stop());
+    }
+}
+
 /// Makes the caches of `model` and gives them, with what an earlier start as another user left in them, to whom we are
 /// about to become.
 ///

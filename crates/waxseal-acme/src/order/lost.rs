@@ -42,10 +42,10 @@ impl Run<'_> {
     pub(super) async fn lost(&self, open: &Open) -> Result<Option<String>, IssueError> {
         let siblings = self.place.siblings(self.want).await?;
         // One of the same names may be theirs as well.
-        if siblings.iter().any(|other| other.url.is_none()) {
+        if siblings.iter().any(|(_, other)| other.url.is_none()) {
             return Ok(None);
         }
-        let taken: Vec<&str> = siblings.iter().filter_map(|other| other.url.as_deref()).collect();
+        let taken: Vec<&str> = siblings.iter().filter_map(|(_, other)| other.url.as_deref()).collect();
         // A CA that gives no list, or nothing that could be read, costs an order at worst.
         let found = self.search(open, &taken).await;
         Ok(found.unwrap_or_else(|error| {

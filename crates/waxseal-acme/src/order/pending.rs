@@ -50,15 +50,27 @@ impl<'a> Place<'a> {
         }))
     }
 
-    /// The orders in flight for the same names with other kinds of keys.
-    pub(super) async fn siblings(&self, want: &OrderRequest) -> Result<Vec<Pending>, IssueError> {
+    /// The orders in flight for the same names with other kinds of keys, and where they are kept.
+    pub(super) async fn siblings(&self, want: &OrderRequest) -> Result<Vec<(Key, Pending)>, IssueError> {
         let mut siblings = Vec::new();
         for kind in KeyType::ALL.into_iter().filter(|kind| *kind != want.key_type) {
             let key = keys::order(&want.name_texts(), kind.as_str()).map_err(|e| storage(&e.into()))?;
             let stored = self.storage.get(&key).await.map_err(|e| storage(&e))?;
-            siblings.extend(stored.and_then(|it| serde_json::from_slice::<Pending>(&it.value).ok()));
+            let pending = stored.and_then(|it| serde_json::from_slice::<Pending>(&it.value).ok());
+            siblings.extend(pending.map(|pending| (key, pending)));
         }
         Ok(siblings)
+    }
+
+    /// Forgets that the order at `url` was in flight for another kind of key: a CA gives the one that is open for these
+    /// names to whoever asks, and it serves one key.
+    pub(super) async fn forget_siblings(&self, want: &OrderRequest, url: &str) -> Result<(), IssueError> {
+        for (key, pending) in self.siblings(want).await? {
+            if pending.url.as_deref() == Some(url) {
+                self.storage.delete(&key, Guard::Always).await.map_err(|e| storage(&e))?;
+            }
+        }
+        Ok(())
     }
 
     pub(super) async fn keep(&self, pending: &Pending) -> Result<(), IssueError> {

@@ -3,6 +3,7 @@
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, SystemTime};
 
+use hyper::StatusCode;
 use instant_acme::{
     Account, CertificateIdentifier, Error as AcmeError, Identifier, NewOrder, Order, OrderStatus,
 };
@@ -109,8 +110,18 @@ impl Run<'_> {
         let directory = self.directory.url.clone();
         let mut pending = Pending { directory, url: None, key, profile: self.want.profile.clone() };
         self.place.keep(&pending).await?;
-        let order = self.make_order(open).await?;
+        let order = match self.make_order(open).await {
+            Ok(order) => order,
+            Err(refusal) => {
+                // A plain no leaves nothing to look for.
+                if refusal.is_plain() {
+                    self.place.forget().await;
+                }
+                return Err(refusal);
+            }
+        };
         pending.url = Some(order.url().to_owned());
+        self.place.forget_siblings(self.want, order.url()).await?;
         self.place.keep(&pending).await?;
         Ok((order, pending))
     }
@@ -128,8 +139,9 @@ impl Run<'_> {
                 Ok(useful.then_some(order))
             }
             Err(error) => {
+                let busy = |status: &StatusCode| matches!(status.as_u16(), 408 | 429);
                 let gone = words::reasons(&error).is_some_and(|it| !NOT_NOW.contains(&it.kind.as_str()))
-                    || words::status(&error).is_some_and(|it| it.is_client_error());
+                    || words::status(&error).is_some_and(|it| it.is_client_error() && !busy(&it));
                 if gone { Ok(None) } else { Err(words::refused(Stage::Order, &error)) }
             }
         }
@@ -270,6 +282,14 @@ impl Refusal {
         match words::reasons(error) {
             Some(problem) if problem.is("accountDoesNotExist") => Self::NoAccount,
             _ => Self::Told(words::refused(Stage::Order, error)),
+        }
+    }
+
+    /// Whether the CA said no, and made nothing.
+    fn is_plain(&self) -> bool {
+        match self {
+            Self::NoAccount => true,
+            Self::Told(error) => matches!(error.fault, Fault::Configuration | Fault::RateLimit),
         }
     }
 

@@ -51,10 +51,13 @@ pub(super) fn forbidden(
         ours.into_iter().partition(|it| parameter(it, "accounturi").is_none_or(|uri| Some(uri) == account));
     if ours.is_empty() {
         let accounts: Vec<&str> = others.iter().filter_map(|it| parameter(it, "accounturi")).collect();
-        let own = account.unwrap_or("not made yet");
+        let accounts = accounts.join(", ");
+        let remedy = match account {
+            Some(own) => format!("the one here is {own}. Set accounturi there to that, or take it out"),
+            None => "the one here is made with the first order. Take accounturi out until the first certificate is there".to_owned(),
+        };
         return Some(format!(
-            "CAA at {domain} lets {identity} issue to the account {} only; the one here is {own}. Set accounturi there to that, or take it out",
-            accounts.join(", ")
+            "CAA at {domain} lets {identity} issue to the account {accounts} only; {remedy}"
         ));
     }
     if ours.iter().any(|it| methods(it).is_none_or(|list| list.contains(&challenge.as_str()))) {

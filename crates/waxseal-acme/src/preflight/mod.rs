@@ -14,7 +14,7 @@ use crate::challenge::Answers;
 use crate::challenge::dns_01::Dns01;
 use crate::directory::Directory;
 use crate::dns::{CaaSet, Dns, DnsError};
-use crate::issuer::{Failure, IssueError};
+use crate::issuer::{Failure, Fault, IssueError, Stage};
 use crate::name::{Name, NameKind};
 use crate::settings::{ChallengeKind, Settings};
 
@@ -72,6 +72,22 @@ impl fmt::Debug for Preflight<'_> {
 }
 
 impl Preflight<'_> {
+    /// All that is wrong, as the reason for asking for nothing.
+    pub(crate) async fn check(
+        &self,
+        directory: &Result<Directory, IssueError>,
+        names: &[Name],
+    ) -> Result<(), IssueError> {
+        let failures = self.failures(directory, names).await;
+        if failures.is_empty() {
+            return Ok(());
+        }
+        // A CA that cannot be asked is no fault of the surroundings, and may say how long it wants to be left alone.
+        let (fault, wait) =
+            directory.as_ref().err().map_or((Fault::Setup, None), |error| (error.fault, error.retry_after));
+        Err(IssueError { stage: Stage::Preflight, failures, fault, retry_after: wait })
+    }
+
     /// All that is wrong. `directory` is what the CA offers, the only thing it is asked for.
     pub(crate) async fn failures(
         &self,

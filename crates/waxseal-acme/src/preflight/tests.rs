@@ -116,13 +116,13 @@ fn directory(date: SystemTime) -> Result<Directory, IssueError> {
     })
 }
 
-async fn told_by(
+async fn checked(
     world: &World,
     settings: &Settings,
     listening: &Listening,
     storage: Arc<dyn Storage>,
     directory: Result<Directory, IssueError>,
-) -> Vec<String> {
+) -> Result<(), IssueError> {
     let answers = Answers::open(Arc::clone(&storage)).await.expect("answers");
     let preflight = Preflight {
         settings,
@@ -136,8 +136,18 @@ async fn told_by(
         machine: world,
     };
     let name = Name::parse("mail.example.org").expect("a name");
-    let failures = preflight.failures(&directory, &[name]).await;
-    failures.iter().map(Failure::to_string).collect()
+    preflight.check(&directory, &[name]).await
+}
+
+async fn told_by(
+    world: &World,
+    settings: &Settings,
+    listening: &Listening,
+    storage: Arc<dyn Storage>,
+    directory: Result<Directory, IssueError>,
+) -> Vec<String> {
+    let checked = checked(world, settings, listening, storage, directory).await;
+    checked.err().iter().flat_map(|error| &error.failures).map(Failure::to_string).collect()
 }
 
 async fn told(world: &World, settings: &Settings) -> Vec<String> {
@@ -297,4 +307,16 @@ fn a_clock_that_is_a_little_off_is_right() {
     assert_eq!(clock(Some(now - Duration::from_secs(200)), now), None);
     assert_eq!(clock(None, now), None);
     assert!(clock(Some(now - Duration::from_secs(400)), now).expect("wrong").contains("6 minutes ahead"));
+}
+
+#[tokio::test]
+async fn a_ca_that_cannot_be_asked_is_its_own_fault_and_its_wish_is_kept() {
+    let world = good();
+    let storage: Arc<dyn Storage> = Arc::new(MemoryStorage::new());
+    let wait = Some(Duration::from_secs(7200));
+    let busy = IssueError::new(Stage::Directory, Fault::RateLimit, "too much").after(wait);
+    let checked =
+        checked(&world, &settings(ChallengeKind::Http01), &Listening::default(), storage, Err(busy)).await;
+    let error = checked.expect_err("nothing can be asked");
+    assert_eq!((error.stage, error.fault, error.retry_after), (Stage::Preflight, Fault::RateLimit, wait));
 }

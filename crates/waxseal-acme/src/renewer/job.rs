@@ -12,7 +12,7 @@ use super::Shared;
 use super::state::{Facts, Fresh, State, span};
 use crate::bundle::Bundle;
 use crate::clock::fraction;
-use crate::issuer::{Failure, Fault, IssueError, OrderRequest, Progress, RenewalWindow, Replaces, Stage};
+use crate::issuer::{Fault, IssueError, OrderRequest, Progress, RenewalWindow, Replaces, Stage};
 use crate::ledger::Attempts;
 use crate::plan::{self, Action, Asked, Barrier};
 use crate::settings::Settings;
@@ -36,7 +36,7 @@ const REST: i64 = 30;
 /// wrong becomes a loop.
 const BREATH: i64 = 1;
 /// After how many seconds a lease that could not be taken is tried again.
-const FAULT: i64 = 300;
+pub(super) const FAULT: i64 = 300;
 
 /// How much is brushed aside.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,6 +69,14 @@ pub enum Outcome {
     Failed(IssueError),
 }
 
+/// What a look under the lease says.
+struct Plans {
+    next: plan::Next,
+    /// Which CA is asked for the next order.
+    ca: usize,
+    barrier: Option<(i64, Barrier)>,
+}
+
 /// The right to work on one certificate, within this process. Given back when dropped.
 pub(super) struct Job {
     shared: Arc<Shared>,
@@ -87,10 +95,15 @@ impl Drop for Job {
 }
 
 impl Job {
-    /// Takes the right, unless another job of this process has it.
+    /// Takes the right, unless another job of this process has it, or one for the same names with another key type: a CA
+    /// gives both the same order.
     pub(super) fn begin(shared: &Arc<Shared>, index: usize) -> Option<Self> {
-        let free = shared.with(index, |state| !std::mem::replace(&mut state.in_flight, true))?;
-        free.then(|| Self { shared: Arc::clone(shared), index })
+        let mut states = shared.states();
+        if !shared.is_free(&states, index) {
+            return None;
+        }
+        states.get_mut(index)?.in_flight = true;
+        Some(Self { shared: Arc::clone(shared), index })
     }
 
     /// Does what is due. Whatever fails is logged and kept.
@@ -98,7 +111,7 @@ impl Job {
         let shared = Arc::clone(&self.shared);
         let Some(target) = shared.targets.get(self.index) else { return Outcome::Busy };
         let storage = &*shared.storage;
-        let lease = match storage.acquire(&target.certificate, LEASE).await {
+        let lease = match storage.acquire(&target.lease, LEASE).await {
             Ok(Some(lease)) => lease,
             Ok(None) => {
                 self.rest(REST);
@@ -148,7 +161,7 @@ impl Job {
             let storage = &*self.shared.storage;
             let fresh = Fresh::read(storage, target, self.shared.clock.now()).await;
             let fresh = fresh.map_err(|error| ours(nothing_asked(&error)))?;
-            let (next, barrier) = self.look(target, &fresh);
+            let Plans { next, ca: wanted, barrier } = self.look(target, &fresh);
             let due = next.at <= self.shared.clock.now();
             let ca = match (urgency, next.action) {
                 (Urgency::WhenDue, _) if !due => return Ok(Outcome::NotDue(next.at)),
@@ -157,11 +170,11 @@ impl Job {
                     continue;
                 }
                 (Urgency::WhenDue | Urgency::Force, Action::Order { ca, .. }) => ca,
-                (Urgency::Force, Action::AskWindow) => 0,
+                (Urgency::Force, Action::AskWindow) => wanted,
                 (Urgency::Now, action) => match (barrier, action) {
                     (Some((until, barrier)), _) => return Ok(Outcome::Barred(until, barrier)),
                     (None, Action::Order { ca, .. }) => ca,
-                    (None, Action::AskWindow) => 0,
+                    (None, Action::AskWindow) => wanted,
                 },
             };
             let settings = target.authorities().nth(ca).unwrap_or(&target.settings);
@@ -171,7 +184,7 @@ impl Job {
     }
 
     /// Takes over what was read, and plans.
-    fn look(&self, target: &Target, fresh: &Fresh) -> (plan::Next, Option<(i64, Barrier)>) {
+    fn look(&self, target: &Target, fresh: &Fresh) -> Plans {
         let now = self.shared.clock.now();
         let mut states = self.shared.states();
         let siblings = self.shared.histories(&states, self.index);
@@ -180,7 +193,11 @@ impl Job {
         let state = states.get_mut(self.index).unwrap_or(&mut nowhere);
         state.take(fresh, target, now);
         state.rest_until = 0;
-        (state.next(target, &siblings, now), state.plan(target, &siblings, now, plan::barrier))
+        Plans {
+            next: state.next(target, &siblings, now),
+            ca: state.attempts.choose(&target.directories()).0,
+            barrier: state.plan(target, &siblings, now, plan::barrier),
+        }
     }
 
     /// Asks the CA that the certificate is from when it would like it to be renewed. A CA that does not answer is asked
@@ -250,15 +267,10 @@ impl Job {
         if settings.preflight {
             self.stage(Stage::Preflight);
             progress.step(Stage::Preflight, format!("checking {}", list(&want))).await;
-            let failures = timeout(CHECKS, issuer.preflight(&want)).await.unwrap_or_else(|_| {
+            timeout(CHECKS, issuer.preflight(&want)).await.unwrap_or_else(|_| {
                 let problem = format!("the checks did not end within {} minutes", CHECKS.as_secs() / 60);
-                vec![Failure { name: None, problem }]
-            });
-            if !failures.is_empty() {
-                let mut error = IssueError::new(Stage::Preflight, Fault::Setup, "");
-                error.failures = failures;
-                return Err(error);
-            }
+                Err(IssueError::new(Stage::Preflight, Fault::Setup, problem))
+            })?;
         }
         let now = self.shared.clock.now();
         self.change(|attempts| attempts.begin(now, &settings.directory));

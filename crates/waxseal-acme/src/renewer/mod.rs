@@ -111,6 +111,12 @@ impl Renewer {
         Ok(Self { shared, scheduler })
     }
 
+    /// Begins nothing more; an order in flight is brought to its end. For whoever is followed by another that keeps the
+    /// same certificates, while commands still hold on to this one.
+    pub fn stop(&self) {
+        self.scheduler.abort();
+    }
+
     /// What is known of each certificate.
     pub fn status(&self) -> Vec<Status> {
         let now = self.shared.clock.now();
@@ -197,6 +203,13 @@ impl Shared {
         siblings.iter().filter_map(|other| states.get(*other)).map(|state| state.attempts.clone()).collect()
     }
 
+    /// Whether nobody works on it, or on one for the same names.
+    fn is_free(&self, states: &[State], index: usize) -> bool {
+        let siblings = self.siblings.get(index).map_or(&[][..], Vec::as_slice);
+        let all = std::iter::once(&index).chain(siblings);
+        all.filter_map(|one| states.get(*one)).all(|state| !state.in_flight)
+    }
+
     /// Says what is kept back from the start on, for nothing else will until then.
     fn tell_waiting(&self) {
         let (now, states) = (self.clock.now(), self.states());
@@ -225,11 +238,14 @@ impl Shared {
     /// What is due now and whether it is an order, and when to look again.
     fn due(&self) -> (Vec<(usize, bool)>, Duration) {
         let now = self.clock.now();
-        let states = self.states();
+        let mut states = self.states();
+        // A clock that was set back since the last look left times in the future.
+        states.iter_mut().for_each(|state| state.anchor(now));
         let mut due = Vec::new();
         let mut soonest = i64::MAX;
         for (index, (target, state)) in self.targets.iter().zip(states.iter()).enumerate() {
-            if state.in_flight {
+            // Whoever ends tells.
+            if !self.is_free(&states, index) {
                 continue;
             }
             let siblings = self.histories(&states, index);
@@ -240,6 +256,8 @@ impl Shared {
                 soonest = soonest.min(next.at);
             }
         }
+        // Orders have the places first: a question to the CA can wait, a name without a certificate cannot.
+        due.sort_by_key(|(_, is_order)| !is_order);
         let nap = Duration::from_secs(u64::try_from(soonest.saturating_sub(now)).unwrap_or(0));
         (due, nap.clamp(PAUSE, NAP))
     }

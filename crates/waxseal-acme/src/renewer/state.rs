@@ -2,6 +2,7 @@
 
 use waxseal_storage::{Key, Storage, StorageError};
 
+use super::job::FAULT;
 use crate::bundle::Bundle;
 use crate::clock::fraction;
 use crate::issuer::Stage;
@@ -16,7 +17,7 @@ pub(super) struct State {
     pub(super) facts: Option<Facts>,
     pub(super) asked: Option<Asked>,
     pub(super) attempts: Attempts,
-    /// The history here is newer than the stored one, which could not be written.
+    /// The history here is newer than the stored one: it could not be written, or was brought to a clock set right.
     pub(super) unwritten: bool,
     /// A certificate that came and could not be stored.
     pub(super) unsaved: Option<Bundle>,
@@ -143,6 +144,15 @@ impl Fresh {
 }
 
 impl State {
+    /// Brings times that lie in the future to `now`.
+    pub(super) fn anchor(&mut self, now: i64) {
+        // Ours counts then: what is stored would be brought to now, and its waits begin, again and again.
+        self.unwritten |= self.attempts.anchor(now);
+        if self.rest_until > now + FAULT {
+            self.rest_until = now;
+        }
+    }
+
     /// Takes over what storage holds; what could not be written there stays.
     pub(super) fn take(&mut self, fresh: &Fresh, target: &Target, now: i64) {
         let facts = fresh.bundle.as_ref().map(|bundle| Facts::of(bundle, target));
@@ -158,7 +168,7 @@ impl State {
         if !self.unwritten {
             self.attempts = fresh.attempts.clone();
         }
-        self.attempts.anchor(now);
+        self.anchor(now);
         // An attempt whose certificate is there ended well, though its process did not live to write so.
         let obtained = self.facts.as_ref().map(|facts| facts.held.obtained);
         if self.attempts.begun.as_ref().is_some_and(|begun| obtained >= Some(begun.at)) {

@@ -77,7 +77,8 @@ async fn where_a_record_would_stand_is_found_out_before_the_ca_is_asked() {
     let pebble = Pebble::start(&ground, &Wishes::default());
     let party = Party::new(by_dns(&pebble, tsig(knot.at, SECRET)), knot.at).await;
     let want = party.want(&["mail.waxseal.test", "mail.elsewhere.test"], KeyType::EcdsaP256);
-    let failures = party.issuer().preflight(&want).await;
+    let error = party.issuer().preflight(&want).await.expect_err("no zone of ours");
+    let failures = error.failures;
     assert_eq!(failures.len(), 1, "{failures:?}");
     assert_eq!(failures[0].name.as_deref(), Some("mail.elsewhere.test"));
 }

@@ -143,9 +143,14 @@ impl Issuer for FakeCa {
         Box::pin(async move { Ok(window) })
     }
 
-    fn preflight<'a>(&'a self, _: &'a OrderRequest) -> BoxFuture<'a, Vec<Failure>> {
+    fn preflight<'a>(&'a self, _: &'a OrderRequest) -> BoxFuture<'a, Result<(), IssueError>> {
         let failures = self.failures.lock().expect("whole").clone();
-        Box::pin(async move { failures })
+        Box::pin(async move {
+            if failures.is_empty() {
+                return Ok(());
+            }
+            Err(IssueError { failures, ..IssueError::new(Stage::Preflight, Fault::Setup, "") })
+        })
     }
 }
 
@@ -179,6 +184,8 @@ pub(crate) struct Breaking {
     inner: Arc<dyn Storage>,
     writes_left: AtomicUsize,
     pub refuses: AtomicBool,
+    /// Nothing can be read.
+    pub hides: AtomicBool,
     /// Only keys below this are refused.
     pub refused_below: Mutex<Option<Key>>,
     /// How often a lease was asked for; refused where writing is.
@@ -191,6 +198,7 @@ impl Breaking {
             inner,
             writes_left: AtomicUsize::new(writes),
             refuses: AtomicBool::new(false),
+            hides: AtomicBool::new(false),
             refused_below: Mutex::default(),
             acquired: AtomicUsize::new(0),
         })
@@ -213,6 +221,11 @@ impl Breaking {
 
 impl Storage for Breaking {
     fn get<'a>(&'a self, key: &'a Key) -> BoxFuture<'a, Result<Option<Stored>, StorageError>> {
+        if self.hides.load(Ordering::Relaxed) {
+            let source = std::io::ErrorKind::PermissionDenied.into();
+            let hidden = StorageError::Io { what: "read", place: self.place(), source };
+            return Box::pin(async { Err(hidden) });
+        }
         self.inner.get(key)
     }
 

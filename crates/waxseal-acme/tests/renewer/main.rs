@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use fake::{Breaking, CA, DAY, FakeCa, T, clock, pass, refused, settings, start, wanted};
 use waxseal_acme::{
-    Bundle, Fault, IssueError, KeyType, Outcome, Progress, RenewalWindow, Settings, Stage, Target, Urgency,
+    Bundle, Clock, Fault, IssueError, KeyType, Outcome, Progress, RenewalWindow, Settings, Stage, Target,
+    Urgency,
 };
 use waxseal_storage::{FileStorage, Guard, Key, MemoryStorage, Storage};
 
@@ -117,6 +118,57 @@ async fn two_processes_on_one_storage_place_one_order() {
     }
     pass(365 * DAY).await;
     assert_eq!(ca.count(), 7);
+}
+
+#[tokio::test(start_paused = true)]
+async fn key_types_of_the_same_names_are_ordered_one_after_the_other_by_all_processes_together() {
+    let (clock, storage) = (clock(), memory());
+    let ca = FakeCa::new(&clock, 90);
+    *ca.takes.lock().expect("whole") = Duration::from_secs(20);
+    let both = Settings {
+        key_types: vec![KeyType::EcdsaP256, KeyType::Rsa2048],
+        ..settings("le", &["mail.example.org"])
+    };
+    let targets = wanted(vec![both]);
+    let _one = start(&storage, &targets, &ca, &clock).await;
+    let _two = start(&storage, &targets, &ca, &clock).await;
+    pass(300).await;
+    let times: Vec<i64> = ca.orders.lock().expect("whole").iter().map(|(_, at)| *at).collect();
+    assert_eq!(times.len(), 2);
+    assert!(times[1] - times[0] >= 20, "the second begins when the first has ended: {times:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_clock_that_is_set_back_by_years_while_it_fails_keeps_nothing_waiting() {
+    let begun = tokio::time::Instant::now();
+    let ahead = Arc::new(std::sync::atomic::AtomicI64::new(5 * 365 * DAY as i64));
+    let offset = Arc::clone(&ahead);
+    let clock = Clock::of(move || {
+        T + i64::try_from(begun.elapsed().as_secs()).expect("soon") + offset.load(Ordering::Relaxed)
+    });
+    let storage = memory();
+    let ca = FakeCa::new(&clock, 90);
+    ca.fails(refused("mail.example.org"));
+    let targets = wanted(vec![settings("le", &["mail.example.org"])]);
+    let renewer = start(&storage, &targets, &ca, &clock).await;
+    pass(10).await;
+    assert_eq!(ca.count(), 1);
+    ahead.store(0, Ordering::Relaxed);
+    ca.answer(|_| Ok(()));
+    pass(3600).await;
+    assert!(renewer.status()[0].held.is_some(), "{:?}", renewer.status());
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_that_was_stopped_begins_nothing_more() {
+    let (clock, storage) = (clock(), memory());
+    let ca = FakeCa::new(&clock, 90);
+    let targets = wanted(vec![settings("le", &["mail.example.org"])]);
+    let renewer = start(&storage, &targets, &ca, &clock).await;
+    pass(10).await;
+    renewer.stop();
+    pass(365 * DAY).await;
+    assert_eq!(ca.count(), 1);
 }
 
 #[tokio::test(start_paused = true)]

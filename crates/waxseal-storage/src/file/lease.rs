@@ -68,7 +68,11 @@ impl Holder {
         let _locked = directory.lock()?;
         for entry in fs::read_dir(&holders).map_err(failed("read", &holders))?.flatten() {
             if !lives(&entry.path()) {
-                fs::remove_file(entry.path()).map_err(failed("remove", &entry.path()))?;
+                match fs::remove_file(entry.path()) {
+                    // Another process that ends removes its own.
+                    Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+                    removed => removed.map_err(failed("remove", &entry.path()))?,
+                }
             }
         }
         let since = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos());

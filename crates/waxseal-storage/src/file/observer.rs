@@ -82,11 +82,13 @@ struct Sight {
     watchers: Arc<Watchers>,
 }
 
-/// Another file, or the same one written again: each replacement is a new inode.
-type Mark = (u64, i64, i64, u64);
+/// Another file, or the same one written again or made readable: each replacement is a new inode, and each change of
+/// its permissions another time of change.
+type Mark = (u64, [i64; 4], u64);
 
 fn mark(found: &Metadata) -> Mark {
-    (found.ino(), found.mtime(), found.mtime_nsec(), found.len())
+    let times = [found.mtime(), found.mtime_nsec(), found.ctime(), found.ctime_nsec()];
+    (found.ino(), times, found.len())
 }
 
 impl Sight {
