@@ -161,7 +161,8 @@ impl Dns {
         Ok(None)
     }
 
-    /// Where `name` points to in the end when it is an alias (CNAME), else itself.
+    /// Where `name` points to in the end when it is an alias (CNAME), else itself. An alias that a wildcard makes of
+    /// every name (RFC 4592) is none: a record of the name's own takes its place.
     ///
     /// # Errors
     ///
@@ -169,16 +170,27 @@ impl Dns {
     pub async fn canonical(&self, name: &str) -> Result<String, DnsError> {
         let mut at = absolute(name)?;
         for _ in 0..MAX_ALIASES {
-            let lookup = self.ask(&at, RecordType::CNAME).await?;
-            let target = lookup.iter().flat_map(|it| it.answers()).find_map(|record| match &record.data {
-                RData::CNAME(target) if record.name == at => Some(target.0.clone()),
-                _ => None,
-            });
-            let Some(target) = target else { return Ok(text(&at)) };
+            let Some(target) = self.alias(&at).await? else { return Ok(text(&at)) };
+            // No name that anybody would have given.
+            let beside = at.base_name().prepend_label("waxseal-looks-for-a-wildcard");
+            if let Ok(beside) = beside
+                && self.alias(&beside).await? == Some(target.clone())
+            {
+                return Ok(text(&at));
+            }
             at = target;
             at.set_fqdn(true);
         }
         Err(DnsError::Circle(name.to_owned()))
+    }
+
+    /// What `name` is an alias for.
+    async fn alias(&self, name: &Name) -> Result<Option<Name>, DnsError> {
+        let lookup = self.ask(name, RecordType::CNAME).await?;
+        Ok(lookup.iter().flat_map(|it| it.answers()).find_map(|record| match &record.data {
+            RData::CNAME(target) if record.name == *name => Some(target.0.clone()),
+            _ => None,
+        }))
     }
 
     /// The zone that holds `name`: the nearest parent with an SOA record of its own.

@@ -129,7 +129,7 @@ impl Managed {
     }
 
     /// Keeps the set that `store` holds now up to date for the server `hostname`, until the handle is dropped or another
-    /// set is published whole. Entries that are not ours stay, and stay before ours.
+    /// set is published whole. Entries that are not ours stay, and all keep their order.
     pub fn publish_to(mut self, store: &Arc<CertificateStore>, hostname: &str) -> Publisher {
         let (updater, hostname) = (store.updater(), hostname.to_owned());
         Publisher(tokio::spawn(async move {
@@ -142,9 +142,16 @@ impl Managed {
 
     /// `set` with our entries as they are now.
     fn renewed(&self, set: &CertificateSet, hostname: &str) -> CertificateSet {
-        let ours: HashSet<&str> = self.served.iter().map(|(target, _)| &*target.id).collect();
-        let others = set.entries().iter().filter(|entry| !ours.contains(entry.id.as_str())).cloned();
-        CertificateSet::new(others.chain(self.entries()).collect(), hostname).0
+        let ours: HashMap<&str, &[Entry]> =
+            self.served.iter().map(|(target, entries)| (&*target.id, entries.as_slice())).collect();
+        let mut met: HashSet<&str> = HashSet::new();
+        // Each in the place of its predecessor: the first of them all may be the default.
+        let entries = set.entries().iter().flat_map(|entry| match ours.get(entry.id.as_str()) {
+            None => std::slice::from_ref(entry),
+            Some(entries) if met.insert(&entry.id) => entries,
+            Some(_) => &[],
+        });
+        CertificateSet::new(entries.cloned().collect(), hostname).0
     }
 
     /// Reads the bundle of one target; whether something else is served for it from now on.

@@ -127,6 +127,27 @@ async fn what_cannot_be_read_when_it_changes_is_read_again_until_it_can() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_renewal_takes_the_place_of_its_predecessor_so_that_the_first_stays_the_first() {
+    let clock = clock();
+    let ca = FakeCa::new(&clock, 90);
+    let (first, second) = (memory(), memory());
+    let one = wanted(vec![settings("one", &["one.example.org"])]);
+    let two = wanted(vec![settings("two", &["two.example.org"])]);
+    store(&*first, &one[0], &ca, clock.now()).await;
+    store(&*second, &two[0], &ca, clock.now()).await;
+    let caches = [open(&first, &one, &clock).await, open(&second, &two, &clock).await];
+    let all = caches.iter().flat_map(Managed::entries).collect();
+    let certificates = CertificateStore::new(CertificateSet::new(all, "mail.example.org").0);
+    let _publishers = caches.map(|managed| managed.publish_to(&certificates, "mail.example.org"));
+    pass(1).await;
+    let renewed = store(&*first, &one[0], &ca, clock.now()).await;
+    pass(1).await;
+    let set = certificates.current();
+    assert_eq!(set.entries()[0].identity.serial(), renewed.serial);
+    assert_eq!(set.entries().iter().map(|entry| &*entry.id).collect::<Vec<_>>(), ["acme.one", "acme.two"]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn only_what_has_changed_is_made_anew() {
     let (clock, storage) = (clock(), memory());
     let ca = FakeCa::new(&clock, 90);

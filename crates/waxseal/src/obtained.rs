@@ -44,6 +44,8 @@ pub enum ObtainError {
 /// Everything about certificates from CAs, as far as it can be made without changing what is in force.
 pub struct Opened {
     places: Vec<Place>,
+    /// Where in the file the settings of each certificate stand.
+    order: HashMap<Arc<str>, usize>,
 }
 
 /// One cache directory.
@@ -169,12 +171,20 @@ impl Opened {
             };
             places.push(Place::open(cache, targets, model).await?);
         }
-        Ok(Self { places })
+        let tables = model.acme.iter().enumerate().map(|(at, acme)| (&*acme.settings.id, at));
+        let tables: HashMap<&str, usize> = tables.collect();
+        let all = places.iter().flat_map(|place| &place.targets);
+        let order = all
+            .filter_map(|target| Some((Arc::clone(&target.id), *tables.get(&*target.settings.id)?)))
+            .collect();
+        Ok(Self { places, order })
     }
 
     /// What is served, in the order of the file.
-    pub fn entries(&self) -> impl Iterator<Item = Entry> + '_ {
-        self.places.iter().flat_map(|place| place.managed.entries())
+    pub fn entries(&self) -> Vec<Entry> {
+        let mut all: Vec<Entry> = self.places.iter().flat_map(|place| place.managed.entries()).collect();
+        all.sort_by_key(|entry| self.order.get(entry.id.as_str()).copied());
+        all
     }
 
     /// Who knows the answers to challenges; `None` where there are none.

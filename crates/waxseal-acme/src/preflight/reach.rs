@@ -27,8 +27,6 @@ const TLS_PORT: u16 = 443;
 const ALPN: &[u8] = b"acme-tls/1";
 const PATIENCE: Duration = Duration::from_secs(5);
 const MAX_BODY: usize = 4096;
-/// Our own question has this name where a CA would say the name to be proved.
-const PROBE_NAME: &str = "preflight.invalid.example";
 
 /// What a connection brought.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -84,11 +82,12 @@ impl Preflight<'_> {
         }
         dialled.sort_unstable();
         dialled.dedup();
-        let host = names.first().map(Name::to_string).unwrap_or_default();
+        // Asked by a name as a CA would say it: what stands before us may pass on by that.
+        let Some(first) = names.first() else { return failures };
         for ip in dialled {
             let problem = match self.settings.challenge {
-                ChallengeKind::Http01 => self.http_problem(ip, &host).await,
-                ChallengeKind::TlsAlpn01 => self.tls_problem(ip).await,
+                ChallengeKind::Http01 => self.http_problem(ip, &first.to_string()).await,
+                ChallengeKind::TlsAlpn01 => self.tls_problem(ip, first).await,
                 ChallengeKind::Dns01 => None,
             };
             failures.extend(problem.map(whole));
@@ -138,16 +137,10 @@ impl Preflight<'_> {
         })
     }
 
-    async fn tls_problem(&self, ip: IpAddr) -> Option<String> {
-        let failed =
-            |why: String| Some(format!("a trial answer to tls-alpn-01 cannot be put in place: {why}"));
-        let probe = match Name::parse(&format!("{}.{PROBE_NAME}", random_label())) {
-            Ok(probe) => probe,
-            Err(error) => return failed(error.to_string()),
-        };
-        let sni = probe.sni();
-        if let Err(error) = self.answers.post_tls_alpn_01(&probe, &[0; 32]).await {
-            return failed(error.to_string());
+    async fn tls_problem(&self, ip: IpAddr, name: &Name) -> Option<String> {
+        let sni = name.sni();
+        if let Err(error) = self.answers.post_tls_alpn_01(name, &[0; 32]).await {
+            return Some(format!("a trial answer to tls-alpn-01 cannot be put in place: {error}"));
         }
         let seen = match self.answers.tls_alpn_01(&sni) {
             Some(ours) => {
@@ -241,12 +234,6 @@ fn random_token() -> String {
     // Without randomness the token is weak but still ours; it lives for one request.
     let _ = SystemRandom::new().fill(&mut bytes);
     BASE64_URL_SAFE_NO_PAD.encode(bytes)
-}
-
-fn random_label() -> String {
-    let mut bytes = [0; 8];
-    let _ = SystemRandom::new().fill(&mut bytes);
-    bytes.iter().fold("w".to_owned(), |label, byte| format!("{label}{byte:02x}"))
 }
 
 /// Real connections.

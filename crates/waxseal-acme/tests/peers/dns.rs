@@ -191,6 +191,9 @@ async fn caa_records_and_addresses_and_zones_are_found() {
         dns.canonical("_acme-challenge.far.waxseal.test").await.expect("a name"),
         "far.delegated.test"
     );
+    // An alias that a wildcard makes of every name is none of this one's.
+    let below = "_acme-challenge.mail.wild.waxseal.test";
+    assert_eq!(dns.canonical(below).await.expect("a name"), below);
     // A server that refuses is no proof that there is nothing.
     assert!(dns.caa("mail.elsewhere.test").await.is_err());
 }

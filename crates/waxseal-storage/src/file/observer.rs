@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use notify::{RecommendedWatcher, RecursiveMode, Watcher};
 
 use super::directory::Directory;
+use super::mount;
 use crate::key::Key;
 use crate::storage::StorageError;
 use crate::watch::Watchers;
@@ -46,7 +47,8 @@ impl Observer {
                 None
             }
         };
-        let poll = if system.is_some() { POLL } else { POLL_UNTOLD };
+        let told = system.is_some() && !mount::is_shared(directory.root());
+        let poll = if told { POLL } else { POLL_UNTOLD };
         match Sight::new(directory.root(), watchers) {
             Ok(sight) => {
                 let looking = std::thread::Builder::new().name("storage".to_owned());

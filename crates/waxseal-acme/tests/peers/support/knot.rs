@@ -32,7 +32,7 @@ impl Knot {
             )
         };
         let caa = "caa CAA 0 issue \"other.test\"\ncaa A 192.0.2.1\n";
-        let alias = "_acme-challenge.alias CNAME alias.acme\n_acme-challenge.far CNAME far.delegated.test.\n";
+        let alias = "_acme-challenge.alias CNAME alias.acme\n_acme-challenge.far CNAME far.delegated.test.\n*.wild CNAME mail\n";
         ground.write("waxseal.test.zone", &zone("waxseal.test", &format!("{alias}{caa}")));
         ground.write("delegated.test.zone", &zone("delegated.test", ""));
         let dir = ground.dir().display();

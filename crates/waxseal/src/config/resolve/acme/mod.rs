@@ -47,6 +47,7 @@ pub(super) fn acme(
         all.extend(decided.inspect(|acme| answered(acme.settings.challenge, listeners, name, problems)));
     }
     twice(&all, written, problems);
+    provable(&all, written, problems);
     all
 }
 
@@ -381,6 +382,24 @@ fn answered(kind: ChallengeKind, listeners: &[Listener], name: &Located<String>,
             "add a listener with protocol = \"http\", tls.implicit = true and bind = \"[::]:443\" (it needs no upstream), or \
              forward port 443 to one that has implicit TLS",
         );
+    }
+}
+
+/// What is turned to for names must be able to prove them, too.
+fn provable(all: &[Acme], written: &Named<file::Acme>, problems: &mut Problems) {
+    for acme in all {
+        let settings = &acme.settings;
+        let Some(id) = &settings.fallback else { continue };
+        let Some(other) = all.iter().find(|other| other.settings.id == *id) else { continue };
+        let names: Vec<String> = settings.names.iter().map(ToString::to_string).collect();
+        let Err(errors) = parse_names(&names, other.settings.challenge) else { continue };
+        let table = written.tables.iter().find(|(name, _)| name.value == *settings.id);
+        let span = table.and_then(|(_, table)| Some(table.value.fallback.as_ref()?.span.clone()));
+        for (_, error) in errors {
+            problems
+                .warning(span.clone(), format!("acme `{id}` cannot stand in: {error}"))
+                .help(format!("set another challenge for acme.{id}, or name another `fallback`"));
+        }
     }
 }
 
