@@ -34,6 +34,8 @@ const MAX_ORDERS: usize = 40;
 const MAX_HELD_OFF: usize = 8;
 /// Failures of single names that are kept.
 const MAX_FAILURES: usize = crate::name::MAX_NAMES;
+/// How far ahead, in seconds, the clock of another machine that shares the storage may be.
+const SKEW: i64 = 300;
 /// The time over which orders are counted.
 pub(crate) const WEEK: i64 = 7 * 86_400;
 
@@ -183,7 +185,7 @@ impl Attempts {
         *self = Self { orders, held_off, ..Self::default() };
     }
 
-    /// Brings times that lie in the future, as a clock wrote them that has been set back since, to `now`. Waits stay as
+    /// Brings times that lie well in the future, as a clock wrote them that has been set back since, to `now`. Waits stay as
     /// long as they were meant; none is waited for until a year that does not come. Whether anything was changed.
     pub fn anchor(&mut self, now: i64) -> bool {
         let last = self.last.iter_mut().map(|last| &mut last.at);
@@ -192,7 +194,7 @@ impl Attempts {
         let held_off = self.held_off.iter_mut().map(|held| &mut held.at);
         let times = last.chain(begun).chain(orders).chain(held_off).chain(&mut self.failing_since);
         let mut changed = false;
-        for time in times.filter(|time| **time > now) {
+        for time in times.filter(|time| **time > now.saturating_add(SKEW)) {
             *time = now;
             changed = true;
         }
@@ -413,5 +415,6 @@ mod tests {
         assert_eq!(next(&attempts), T + 7200);
         assert_eq!(attempts.orders_this_week(T + 1, CA).count(), 1);
         assert!(!attempts.anchor(T), "once is enough");
+        assert!(!attempts.anchor(T - 60), "another machine's clock may be a little ahead");
     }
 }
