@@ -342,6 +342,8 @@ impl Job {
         error: IssueError,
     ) -> Outcome {
         let now = self.shared.clock.now();
+        // Nothing is in flight any more; who asks for another attempt waits for the rest of this one.
+        self.shared.with(self.index, |state| state.stage = None);
         self.change(|attempts| {
             let jitter = fraction(&(target.certificate.as_str(), attempts.failures, now));
             attempts.fail(now, &settings.directory, &error, jitter);
