@@ -57,6 +57,9 @@ mod tests {
             "Content-Type: multipart/digest; boundary=b",
             "Content-Type: message/rfc822",
             "Content-Type: text/plain; charset=\"utf-8",
+            "Content-Type: text/plain; charset=utf-7",
+            "Content-Type: text/html; charset=iso-2022-jp",
+            "Content-Type: text/x; charset=utf-16",
             "Content-Transfer-Encoding: base64",
             "Content-Transfer-Encoding: quoted-printable",
             "",
@@ -91,6 +94,16 @@ mod tests {
             describe(&message);
             within(&structure(&message), 0..message.len());
         }
+    }
+
+    #[test]
+    fn parts_that_end_where_they_should_not_are_searched() {
+        // mail-parser 0.11 loses count in this one: a multipart closes in it that is open in no message it knows of.
+        let message = "Content-Type: multipart/mixed; boundary=a\r\nContent-Type: multipart/digest; boundary=b\r\n\r\n\
+            --b--\r\n\r\nContent-Type: message/rfc822\r\n\r\n\r\n--b--\r\n";
+        let end = end_of_header(message.as_bytes()).unwrap_or_default();
+        let decoded = Decoded::whole(message.as_bytes(), message.as_bytes().get(..end).unwrap_or_default());
+        assert!(decoded.has("boundary=b") && !decoded.has_in_body("rfc822"), "{decoded:?}");
     }
 
     /// Every part lies within the one around it, its body behind its header.

@@ -63,16 +63,20 @@ pub(in crate::imap) fn binary<'a>(
     if numbers.is_empty() {
         return Ok(Some(Cow::Borrowed(message)));
     }
-    let Some(part) = find(whole, numbers) else { return Ok(None) };
+    find(whole, numbers).map(|part| content(message, part)).transpose()
+}
+
+/// The content of `part` without its transfer encoding.
+pub(super) fn content<'a>(message: &'a [u8], part: &Part) -> Result<Cow<'a, [u8]>, BinaryError> {
     let body = message.get(part.body.clone()).unwrap_or_default();
     let encoding = encoding(message.get(part.header.clone()).unwrap_or_default());
     let decoded = match encoding.to_ascii_lowercase().as_slice() {
-        b"7bit" | b"8bit" | b"binary" => return Ok(Some(Cow::Borrowed(body))),
+        b"7bit" | b"8bit" | b"binary" => return Ok(Cow::Borrowed(body)),
         b"base64" => base64_decode(body),
         b"quoted-printable" => quoted_printable_decode(body),
         _ => None,
     };
-    decoded.map(|bytes| Some(Cow::Owned(bytes))).ok_or(BinaryError::UnknownEncoding)
+    decoded.map(Cow::Owned).ok_or(BinaryError::UnknownEncoding)
 }
 
 /// The part with these numbers.
