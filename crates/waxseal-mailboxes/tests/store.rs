@@ -253,6 +253,20 @@ fn a_conditional_change_leaves_newer_messages_alone() {
 }
 
 #[test]
+fn who_empties_a_folder_after_giving_its_messages_a_new_keyword_is_noticed() {
+    let dir = tempfile::tempdir().unwrap();
+    let (ours, others) = (mailbox(dir.path(), None), mailbox(dir.path(), None));
+    let uid = save(&ours, "INBOX", "x\r\n").unwrap();
+    let mut view = ours.open(&FolderName::inbox(), Access::ReadWrite).unwrap();
+    let mut theirs = others.open(&FolderName::inbox(), Access::ReadWrite).unwrap();
+    let mut flags: Flags = [Flag::Deleted].into_iter().collect();
+    flags.insert_keyword(Keyword::new("new").unwrap());
+    theirs.set_flags(&[uid], FlagChange::Add, &flags, None).unwrap();
+    assert_eq!(theirs.expunge(None).unwrap(), [uid]);
+    assert_eq!(view.refresh().unwrap().vanished, [uid]);
+}
+
+#[test]
 fn a_lock_of_the_dead_is_not_waited_for() {
     let dir = tempfile::tempdir().unwrap();
     let mailbox = mailbox(dir.path(), None);

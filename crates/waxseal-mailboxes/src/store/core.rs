@@ -222,7 +222,10 @@ impl State {
             self.keywords_stamp = stamp;
             if keywords != self.keywords {
                 self.keywords = keywords;
+                // What the letters mean is read anew, even if nothing else changed, or nothing is left.
                 self.messages.clear();
+                self.generation += 1;
+                self.seen = None;
             }
         }
         self.modseqs.reload(&core.dir, self.validity())
