@@ -7,7 +7,7 @@ use std::time::Duration;
 use waxseal_tls::PemSource;
 
 use super::reader::{Located, Named, table};
-use super::values::{Roots, Word, Words};
+use super::values::{Addresses, Command, Roots, Word, Words};
 
 table! {
     /// The whole file.
@@ -138,7 +138,7 @@ table! {
     Acme {
         directory: Word,
         ca: Roots,
-        contact: Words,
+        contact: Addresses,
         domains: Words,
         challenge: Word,
         cache: Word,
@@ -163,7 +163,7 @@ table! {
         key: Word,
         secret: Word,
         timeout: Duration,
-        command: Words,
+        command: Command,
         // What the APIs of DNS hosters want besides; see `Acme::credential`.
         access_token: Word,
         account: Word,

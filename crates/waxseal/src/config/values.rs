@@ -151,26 +151,79 @@ impl Written for Words {
     const EXPECTED: &'static str = "a string or a list of strings";
 
     fn read(spot: Spot<'_>, reading: &mut Reading<'_>) -> Option<Self> {
-        let DeValue::Array(array) = spot.value else {
-            return one_word(spot, reading, Self::EXPECTED).map(|word| vec![word]);
-        };
-        let words: Vec<_> = array
-            .iter()
-            .map(|element| {
-                let span = element.span();
-                one_word(Spot { key: span.clone(), span, value: element.get_ref() }, reading, Self::EXPECTED)
-            })
-            .collect();
-        words.into_iter().collect()
+        one_or_list(spot, reading, |spot, reading| one_word(spot, reading, |_| true))
     }
 }
 
-fn one_word(spot: Spot<'_>, reading: &mut Reading<'_>, expected: &str) -> Option<Located<Word>> {
-    let value = reading.word(&spot, expected)?;
+/// Mail addresses, written as [`Words`] are. What is blank between words that are no addresses makes them none either, and
+/// is left to whoever reads addresses.
+#[derive(Clone, Debug)]
+pub(crate) struct Addresses(pub(crate) Words);
+
+impl Written for Addresses {
+    const EXPECTED: &'static str = "a mail address or a list of them";
+
+    fn read(spot: Spot<'_>, reading: &mut Reading<'_>) -> Option<Self> {
+        let address = |part: &str| part.contains('@');
+        one_or_list(spot, reading, |spot, reading| one_word(spot, reading, address)).map(Self)
+    }
+}
+
+/// A program and its arguments, which in a list are what they are, blanks and all. No shell reads them.
+#[derive(Clone, Debug)]
+pub(crate) struct Command(pub(crate) Words);
+
+impl Written for Command {
+    const EXPECTED: &'static str = "a program, or a list of a program and its arguments";
+
+    fn read(spot: Spot<'_>, reading: &mut Reading<'_>) -> Option<Self> {
+        let DeValue::Array(_) = spot.value else {
+            return one_word(spot, reading, |_| true).map(|word| Self(vec![word]));
+        };
+        let words = one_or_list(spot, reading, |spot, reading| {
+            let value = reading.word(&spot, Words::EXPECTED)?;
+            Some(Located { value, span: spot.span, key: spot.key })
+        })?;
+        if let Some(program) = words.first().filter(|program| program.value.as_str().trim().is_empty()) {
+            let key = reading.key();
+            let problem = reading.problems.error(program.span.clone(), format!("`{key}` names no program"));
+            problem.help(format!(
+                "write {} = [\"/path/to/program\"]",
+                key.rsplit('.').next().unwrap_or_default()
+            ));
+            return None;
+        }
+        Some(Self(words))
+    }
+}
+
+/// A string, or the strings of a list, each read by `one`.
+fn one_or_list(
+    spot: Spot<'_>,
+    reading: &mut Reading<'_>,
+    one: impl Fn(Spot<'_>, &mut Reading<'_>) -> Option<Located<Word>>,
+) -> Option<Words> {
+    let DeValue::Array(array) = spot.value else {
+        return one(spot, reading).map(|word| vec![word]);
+    };
+    let words: Vec<_> = array
+        .iter()
+        .map(|element| {
+            let span = element.span();
+            one(Spot { key: span.clone(), span, value: element.get_ref() }, reading)
+        })
+        .collect();
+    words.into_iter().collect()
+}
+
+/// `separate` says whether a part of the string could stand as an element of its own.
+fn one_word(spot: Spot<'_>, reading: &mut Reading<'_>, separate: fn(&str) -> bool) -> Option<Located<Word>> {
+    let value = reading.word(&spot, Words::EXPECTED)?;
     let parts: Vec<_> =
         value.as_str().split([',', ';', ' ', '\t', '\n', '\r']).filter(|part| !part.is_empty()).collect();
     // A path may hold spaces.
-    if value.as_str().starts_with("unix:") || parts.as_slice() == [value.as_str()] {
+    let whole = value.as_str().starts_with("unix:") || parts.as_slice() == [value.as_str()];
+    if whole || !parts.iter().all(|part| separate(part)) {
         return Some(Located { value, span: spot.span, key: spot.key });
     }
     let key = reading.key();

@@ -19,7 +19,7 @@ use crate::config::nearest::{Ledger, Origin};
 use crate::config::problem::Problems;
 use crate::config::reader::{Incomplete as _, Located, Named};
 use crate::config::source::Source;
-use crate::config::values::{Word, Words};
+use crate::config::values::Word;
 use crate::config::words::suggest;
 
 const LETS_ENCRYPT: &str = "https://acme-v02.api.letsencrypt.org/directory";
@@ -153,9 +153,9 @@ impl One<'_, '_> {
     }
 
     fn contact(&mut self) -> Option<Vec<String>> {
-        let shown = self.table.contact.as_ref().map(|list| list.with(texts(list)));
+        let shown = self.table.contact.as_ref().map(|list| list.with(texts(&list.value.0)));
         self.ledger.only("contact", (Origin::Acme, &shown), Vec::new());
-        let Some(list) = self.table.contact.as_ref().filter(|list| !list.value.is_empty()) else {
+        let Some(list) = self.table.contact.as_ref().filter(|list| !list.value.0.is_empty()) else {
             self.missing(
                 "contact",
                 "contact",
@@ -164,7 +164,7 @@ impl One<'_, '_> {
             return None;
         };
         let mut contacts = Some(Vec::new());
-        for word in &list.value {
+        for word in &list.value.0 {
             let text = word.value.as_str();
             let address = text.strip_prefix("mailto:").unwrap_or(text);
             match as_mail_address(address) {
@@ -193,7 +193,7 @@ impl One<'_, '_> {
     }
 
     fn names(&mut self, challenge: ChallengeKind, is_fallback: bool) -> Option<Vec<waxseal_acme::Name>> {
-        let shown = self.table.domains.as_ref().map(|list| list.with(texts(list)));
+        let shown = self.table.domains.as_ref().map(|list| list.with(texts(&list.value)));
         self.ledger.only("domains", (Origin::Acme, &shown), Vec::new());
         let Some(list) = &self.table.domains else {
             if is_fallback {
@@ -202,7 +202,7 @@ impl One<'_, '_> {
             self.missing("domains", "domains", "write domains = [\"mail.example.org\"]");
             return None;
         };
-        match parse_names(&texts(list), challenge) {
+        match parse_names(&texts(&list.value), challenge) {
             Ok(names) => Some(names),
             Err(errors) => {
                 for (at, error) in errors {
@@ -270,7 +270,7 @@ impl One<'_, '_> {
             );
             return Some(vec![KeyType::EcdsaP256]);
         };
-        self.ledger.only("key-types", (Origin::Acme, &Some(list.with(texts(list)))), Vec::new());
+        self.ledger.only("key-types", (Origin::Acme, &Some(list.with(texts(&list.value)))), Vec::new());
         let mut chosen = Vec::new();
         let mut all_known = true;
         for word in &list.value {
@@ -302,7 +302,7 @@ impl One<'_, '_> {
             self.ledger.only::<Option<String>>("public-ip", (Origin::Acme, &None), None);
             return Some(Vec::new());
         };
-        self.ledger.only("public-ip", (Origin::Acme, &Some(list.with(texts(list)))), Vec::new());
+        self.ledger.only("public-ip", (Origin::Acme, &Some(list.with(texts(&list.value)))), Vec::new());
         let mut addresses = Some(Vec::new());
         for word in &list.value {
             match (word.value.as_str().parse(), &mut addresses) {
@@ -318,8 +318,8 @@ impl One<'_, '_> {
     }
 }
 
-fn texts(list: &Located<Words>) -> Vec<String> {
-    list.value.iter().map(|word| word.value.as_str().to_owned()).collect()
+fn texts(list: &[Located<Word>]) -> Vec<String> {
+    list.iter().map(|word| word.value.as_str().to_owned()).collect()
 }
 
 /// A mail address as a CA takes it: the domain in A-labels.

@@ -250,13 +250,13 @@ impl One<'_, '_> {
     }
 
     fn exec(&mut self, timeout: Duration) -> Option<DnsProvider> {
-        let shown = self.table.command.as_ref().map(|list| list.with(texts(list)));
+        let shown = self.table.command.as_ref().map(|list| list.with(texts(&list.value.0)));
         self.ledger.only("command", (Origin::Acme, &shown), Vec::new());
-        let Some(list) = self.table.command.as_ref().filter(|list| !list.value.is_empty()) else {
+        let Some(list) = self.table.command.as_ref().filter(|list| !list.value.0.is_empty()) else {
             self.missing("command", "command", "provider exec wants command = [\"/path/to/program\"]");
             return None;
         };
-        Some(DnsProvider::Exec { command: texts(list), timeout })
+        Some(DnsProvider::Exec { command: texts(&list.value.0), timeout })
     }
 }
 
