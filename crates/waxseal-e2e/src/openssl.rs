@@ -35,6 +35,8 @@ pub struct Seen {
     pub alpn: Option<String>,
     /// The common name of the certificate's subject.
     pub common_name: Option<String>,
+    /// The certificate shown, in PEM.
+    pub certificate: Option<String>,
     /// Whether an earlier session was resumed.
     pub resumed: bool,
     /// Whether the certificate was found good.
@@ -104,19 +106,23 @@ impl SClient {
             .spawn()
             .expect("openssl");
         let (sender, lines) = mpsc::channel();
-        follow(child.stdout.take().expect("piped"), sender.clone());
-        follow(child.stderr.take().expect("piped"), sender);
+        follow(child.stdout.take().expect("piped"), Stream::Out, sender.clone());
+        follow(child.stderr.take().expect("piped"), Stream::Err, sender);
         let mut stdin = child.stdin.take();
-        let mut text = String::new();
+        let (mut text, mut out) = (String::new(), String::new());
         let start = Instant::now();
         let mut calm = Duration::from_secs(20);
         // openssl ends when its input ends, which must not be before the handshake and, where
         // tickets are wanted, not before they have come (RFC 8446 section 4.6.1).
         while start.elapsed() < SOON {
             match lines.recv_timeout(calm) {
-                Ok(line) => {
+                Ok((from, line)) => {
                     text.push_str(&line);
                     text.push('\n');
+                    if from == Stream::Out {
+                        out.push_str(&line);
+                        out.push('\n');
+                    }
                     if line.contains(&self.cue) && calm > Duration::from_secs(1) {
                         for line in &self.lines {
                             let _ =
@@ -132,12 +138,12 @@ impl SClient {
         }
         let _ = child.kill();
         let _ = child.wait();
-        Seen::read(text)
+        Seen::read(text, &out)
     }
 }
 
 impl Seen {
-    fn read(text: String) -> Self {
+    fn read(text: String, out: &str) -> Self {
         let after = |mark: &str| {
             let found = text.lines().find_map(|line| line.trim_start().strip_prefix(mark));
             found.map(|rest| rest.trim().to_owned())
@@ -163,6 +169,7 @@ impl Seen {
             version: version.filter(|_| done),
             alpn: after("ALPN protocol:"),
             common_name: common_name.map(str::to_owned),
+            certificate: pem(out).map(str::to_owned),
             verified: text.contains("Verify return code: 0 (ok)"),
             resumed,
             cipher,
@@ -192,10 +199,26 @@ impl Seen {
     }
 }
 
-fn follow(stream: impl Read + Send + 'static, lines: mpsc::Sender<String>) {
+/// The first certificate in `out`, which is one of the two streams: where they come together a line of the other may stand in
+/// the middle of it.
+fn pem(out: &str) -> Option<&str> {
+    const END: &str = "-----END CERTIFICATE-----";
+    let from = out.find("-----BEGIN CERTIFICATE-----")?;
+    let rest = out.get(from..)?;
+    rest.get(..rest.find(END)? + END.len())
+}
+
+/// One of openssl's two streams.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Stream {
+    Out,
+    Err,
+}
+
+fn follow(stream: impl Read + Send + 'static, from: Stream, lines: mpsc::Sender<(Stream, String)>) {
     std::thread::spawn(move || {
         for line in BufReader::new(stream).split(b'\n').map_while(Result::ok) {
-            if lines.send(String::from_utf8_lossy(&line).into_owned()).is_err() {
+            if lines.send((from, String::from_utf8_lossy(&line).into_owned())).is_err() {
                 return;
             }
         }

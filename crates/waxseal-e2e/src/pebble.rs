@@ -177,12 +177,7 @@ upstream = "behind"
     pub fn shown(&self, name: &str, client: SClient) -> (String, bool) {
         let seen =
             client.args(&["-CAfile", self.roots(), "-servername", name, "-verify_hostname", name]).run();
-        let from = seen.text.find("-----BEGIN CERTIFICATE").unwrap_or_default();
-        let to = seen.text.find("-----END CERTIFICATE").unwrap_or_default();
-        // What openssl says of the chain on its other stream may come in between.
-        let lines = seen.text.get(from..to).unwrap_or_default().lines();
-        let lines = lines.filter(|line| !line.starts_with("verify ") && !line.starts_with("depth="));
-        (lines.collect(), seen.verified)
+        (seen.certificate.unwrap_or_default(), seen.verified)
     }
 
     /// Where its name server takes records from a test: `POST /set-txt`, `POST /clear-txt`.
