@@ -40,6 +40,8 @@ auth_mechanisms = plain login
 haproxy_trusted_networks = 127.0.0.0/8 ::1/128
 haproxy_timeout = 3 secs
 login_trusted_networks = 127.0.0.0/8 ::1/128
+# Whatever is said in IDLE is news.
+imap_idle_notify_interval = 0
 login_log_format_elements = user=<%u> method=%m rip=%r rport=%b lip=%l lport=%a session=<%{session}> %c %k
 lmtp_save_to_detail_mailbox = no
 passdb {
