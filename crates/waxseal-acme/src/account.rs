@@ -20,7 +20,6 @@ use serde_json::{Value, json};
 use waxseal_storage::{Guard, Key, Lease, Storage, StorageError, Stored, keys};
 use zeroize::Zeroizing;
 
-use crate::challenge::storage;
 use crate::directory::Directory;
 use crate::http::{Http, HttpError, Reply, Wire};
 use crate::issuer::{Fault, IssueError, Stage};
@@ -102,18 +101,18 @@ impl Accounts<'_> {
             match removed {
                 // Somebody else was told the same and has made a new one.
                 Err(StorageError::Conflict(_)) | Ok(_) => {}
-                Err(error) => return Err(storage(&error)),
+                Err(error) => return Err(failed(&error)),
             }
         }
         Ok(())
     }
 
     fn place(&self, directory: &Directory) -> Result<Key, IssueError> {
-        keys::account(&directory.url, self.contact).map_err(|e| storage(&e.into()))
+        keys::account(&directory.url, self.contact).map_err(|e| failed(&e.into()))
     }
 
     async fn read(&self, place: &Key) -> Result<Option<Stored>, IssueError> {
-        self.storage.get(place).await.map_err(|e| storage(&e))
+        self.storage.get(place).await.map_err(|e| failed(&e))
     }
 
     /// Registers under the account's lease, unless another process has by now.
@@ -127,11 +126,12 @@ impl Accounts<'_> {
         }
         let deadline = tokio::time::Instant::now() + WAIT;
         loop {
-            if let Some(lease) = self.storage.acquire(place, LEASE).await.map_err(|e| storage(&e))? {
+            if let Some(lease) = self.storage.acquire(place, LEASE).await.map_err(|e| failed(&e))? {
                 let made = self.make_leased(directory, place, &lease).await;
-                let released = self.storage.release(lease).await;
-                let made = made?;
-                return released.map(|()| made).map_err(|e| storage(&e));
+                if let Err(error) = self.storage.release(lease).await {
+                    tracing::warn!("{error}");
+                }
+                return made;
             }
             if tokio::time::Instant::now() > deadline {
                 let said = format!("another process has been registering at {} for too long", directory.url);
@@ -180,7 +180,7 @@ impl Accounts<'_> {
         let key = Zeroizing::new(BASE64_URL_SAFE_NO_PAD.encode(key));
         let kept = Kept { key, id: id.map(str::to_owned) };
         let value = Zeroizing::new(serde_json::to_vec(&kept).unwrap_or_default());
-        self.storage.put(place, &value, Guard::Held(lease)).await.map(drop).map_err(|e| storage(&e))
+        self.storage.put(place, &value, Guard::Held(lease)).await.map(drop).map_err(|e| failed(&e))
     }
 
     /// Asks for an account (RFC 8555 section 7.3); its address.
@@ -229,6 +229,10 @@ impl Accounts<'_> {
             }
         }
     }
+}
+
+fn failed(error: &StorageError) -> IssueError {
+    words::storage(Stage::Account, error)
 }
 
 /// Address and key of an account.

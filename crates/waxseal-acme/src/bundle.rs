@@ -14,7 +14,7 @@ use crate::plan::Held;
 
 /// What is stored under [`waxseal_storage::keys::certificate`]: one value, so that key and chain are never of different
 /// certificates.
-#[derive(Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize)]
 pub struct Bundle {
     /// The names asked for, the first one first.
     pub names: Vec<String>,

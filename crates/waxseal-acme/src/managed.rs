@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::task::JoinHandle;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep_until};
 use waxseal_storage::{Key, Storage, StorageError, Watch, keys};
 use waxseal_tls::{CertificateSet, CertificateStore, Entry, Identity};
 
@@ -35,6 +35,8 @@ pub struct Managed {
     places: HashMap<Key, usize>,
     /// What could not be read when it changed, and is read again.
     unread: BTreeSet<usize>,
+    /// When, whatever else changes meanwhile.
+    read_again: Instant,
     watch: Watch,
 }
 
@@ -75,6 +77,7 @@ impl Managed {
             served,
             places,
             unread: BTreeSet::new(),
+            read_again: Instant::now(),
             watch,
         };
         for at in 0..managed.served.len() {
@@ -97,15 +100,12 @@ impl Managed {
     pub async fn changed(&mut self) {
         loop {
             let mut anything = false;
-            let again = async {
-                match self.unread.is_empty() {
-                    true => std::future::pending().await,
-                    false => sleep(READ_AGAIN).await,
-                }
-            };
             let concerned: BTreeSet<usize> = tokio::select! {
                 keys = self.watch.changed() => keys.iter().filter_map(|key| self.places.get(key)).copied().collect(),
-                () = again => self.unread.clone(),
+                () = sleep_until(self.read_again), if !self.unread.is_empty() => {
+                    self.read_again = Instant::now() + READ_AGAIN;
+                    self.unread.clone()
+                }
             };
             for at in concerned {
                 match self.read(at).await {

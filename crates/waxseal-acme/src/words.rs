@@ -4,6 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use hyper::StatusCode;
 use instant_acme::Error as AcmeError;
+use waxseal_storage::StorageError;
 
 use crate::directory::DirectoryError;
 use crate::http::{HttpError, causes};
@@ -38,6 +39,11 @@ pub(crate) fn unanswered(stage: Stage, error: &HttpError) -> IssueError {
         HttpError::Untrusted { .. } => IssueError::new(stage, Fault::Configuration, error.to_string()),
         _ => IssueError::new(stage, Fault::Ca, error.to_string()).after(wait),
     }
+}
+
+/// Our own storage failed, on the way to or after `stage`: what stands at the CA by then counts there.
+pub(crate) fn storage(stage: Stage, error: &StorageError) -> IssueError {
+    IssueError::new(stage, Fault::Storage, error.to_string())
 }
 
 /// No directory.

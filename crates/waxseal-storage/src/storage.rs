@@ -123,6 +123,11 @@ fn remedy(error: &io::Error) -> &'static str {
 }
 
 impl StorageError {
+    /// Whether it is not for us to look there.
+    pub(crate) fn is_denied(&self) -> bool {
+        self.is_kind(&[io::ErrorKind::PermissionDenied])
+    }
+
     /// Whether no room is left.
     pub fn is_full(&self) -> bool {
         self.is_kind(&[io::ErrorKind::StorageFull, io::ErrorKind::QuotaExceeded])

@@ -64,7 +64,36 @@ async fn a_lease_written_by_a_clock_gone_wrong_does_not_last_for_ever() {
     assert!(second.acquire(&key("a/b"), TTL).await.expect("asked").is_some());
 }
 
-/// Runs this test's program again as a process of its own, which holds a lease until it is killed.
+/// Runs this test's program again, as root may look into any directory.
+#[tokio::test]
+async fn a_directory_that_may_not_be_looked_into_hides_no_other() {
+    const ROOT: &str = "WAXSEAL_TEST_DENIED";
+    if let Some(root) = std::env::var_os(ROOT) {
+        let storage = FileStorage::open(Path::new(&root)).expect("opened");
+        storage.put(&key("a/b/c"), b"", Guard::Always).await.expect("written");
+        storage.put(&key("a/d/e"), b"", Guard::Always).await.expect("written");
+        let closed = Path::new(&root).join("a/b");
+        fs::set_permissions(&closed, fs::Permissions::from_mode(0o000)).expect("closed");
+        assert_eq!(storage.list(&key("a")).await.expect("listed"), [key("a/d/e")]);
+        storage.list(&key("a/b")).await.expect_err("asked for itself");
+        fs::set_permissions(&closed, fs::Permissions::from_mode(0o700)).expect("opened");
+        return;
+    }
+    let directory = tempfile::tempdir().expect("a directory");
+    fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o777)).expect("opened to all");
+    // Where this program lies somebody else may have no business.
+    let program = directory.path().join("program");
+    fs::copy(std::env::current_exe().expect("this program"), &program).expect("copied");
+    let ran = std::process::Command::new("setpriv")
+        .args(["--reuid=65534", "--regid=65534", "--clear-groups"])
+        .arg(program)
+        .args(["--exact", "a_directory_that_may_not_be_looked_into_hides_no_other"])
+        .env(ROOT, directory.path().join("cache"))
+        .output()
+        .expect("setpriv");
+    assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stdout));
+}
+
 #[tokio::test]
 async fn a_lease_that_cannot_be_understood_is_free_and_fences_off_whoever_had_it() {
     let directory = tempfile::tempdir().expect("a directory");
@@ -78,6 +107,7 @@ async fn a_lease_that_cannot_be_understood_is_free_and_fences_off_whoever_had_it
     assert!(matches!(late, Err(StorageError::LeaseLost(_))), "{late:?}");
 }
 
+/// Runs this test's program again as a process of its own, which holds a lease until it is killed.
 #[tokio::test]
 async fn the_lease_of_a_killed_process_is_free_at_once() {
     const HOLD: &str = "WAXSEAL_TEST_HOLD";

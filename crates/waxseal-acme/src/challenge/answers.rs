@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use base64::prelude::{BASE64_STANDARD, Engine};
 use rcgen::{CertificateParams, CustomExtension, DistinguishedName, KeyPair};
 use serde::{Deserialize, Serialize};
-use tokio::task::JoinHandle;
+use tokio::task::JoinSet;
 use waxseal_storage::{Guard, Key, Storage, StorageError, Watch, keys};
 use waxseal_tls::{ChallengeIdentity, Challenges};
 
@@ -46,7 +46,8 @@ enum Answer {
 pub struct Answers {
     storage: Arc<dyn Storage>,
     open: Arc<Open>,
-    watching: [JoinHandle<()>; 2],
+    /// Ends with this.
+    _watching: JoinSet<()>,
 }
 
 #[derive(Default)]
@@ -59,14 +60,6 @@ impl fmt::Debug for Open {
     }
 }
 
-impl Drop for Answers {
-    fn drop(&mut self) {
-        for task in &self.watching {
-            task.abort();
-        }
-    }
-}
-
 impl Answers {
     /// Reads the answers that are open, and follows changes from then on. Wants a tokio runtime around it.
     ///
@@ -75,7 +68,7 @@ impl Answers {
     /// [`StorageError`] when storage cannot be read.
     pub async fn open(storage: Arc<dyn Storage>) -> Result<Arc<Self>, StorageError> {
         let open = Arc::new(Open::default());
-        let mut watching = Vec::new();
+        let mut watching = JoinSet::new();
         for place in [keys::HTTP_01, keys::TLS_ALPN_01] {
             let place = Key::new(place)?;
             // The watch first: what changes while the list is read is seen twice rather than never.
@@ -83,10 +76,9 @@ impl Answers {
             for key in storage.list(&place).await?.into_iter().take(MAX_ANSWERS) {
                 open.read_again(&*storage, &key).await;
             }
-            watching.push(tokio::spawn(follow(Arc::clone(&storage), Arc::clone(&open), watch)));
+            watching.spawn(follow(Arc::clone(&storage), Arc::clone(&open), watch));
         }
-        let watching = watching.try_into().map_err(|_| waxseal_storage::KeyError(String::new()))?;
-        Ok(Arc::new(Self { storage, open, watching }))
+        Ok(Arc::new(Self { storage, open, _watching: watching }))
     }
 
     /// The body to answer `GET /.well-known/acme-challenge/TOKEN` with, as `application/octet-stream`

@@ -5,13 +5,14 @@ pub(crate) mod dns_01;
 
 use std::sync::Arc;
 
-use waxseal_storage::{Key, StorageError, keys};
+use waxseal_storage::{Key, keys};
 
 pub use answers::Answers;
 
 use crate::issuer::{Fault, IssueError, Stage};
 use crate::name::Name;
 use crate::settings::ChallengeKind;
+use crate::words;
 use answers::PostError;
 use dns_01::{Dns01, Record};
 
@@ -64,14 +65,15 @@ impl Proofs {
                 })?;
                 self.posted.push(Posted::Answer(key));
                 let posted = self.answers.post_http_01(task.token, task.key_authorization).await;
-                posted.map_err(|e| failed(storage(&e)))
+                posted.map_err(|e| failed(words::storage(Stage::Challenge, &e)))
             }
             ChallengeKind::TlsAlpn01 => {
-                let key = keys::tls_alpn_01(&task.name.sni()).map_err(|e| failed(storage(&e.into())))?;
+                let key = keys::tls_alpn_01(&task.name.sni())
+                    .map_err(|e| failed(words::storage(Stage::Challenge, &e.into())))?;
                 self.posted.push(Posted::Answer(key));
                 match self.answers.post_tls_alpn_01(task.name, task.digest).await {
                     Ok(()) => Ok(()),
-                    Err(PostError::Storage(e)) => Err(failed(storage(&e))),
+                    Err(PostError::Storage(e)) => Err(failed(words::storage(Stage::Challenge, &e))),
                     Err(e @ PostError::Certificate(_)) => {
                         Err(failed(IssueError::new(Stage::Challenge, Fault::Internal, e.to_string())))
                     }
@@ -144,8 +146,4 @@ async fn withdraw(answers: Arc<Answers>, dns: Option<Arc<Dns01>>, posted: Vec<Po
             (Posted::Record(..), None) => {}
         }
     }
-}
-
-pub(crate) fn storage(error: &StorageError) -> IssueError {
-    IssueError::new(Stage::Storage, Fault::Storage, error.to_string())
 }

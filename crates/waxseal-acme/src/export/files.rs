@@ -21,22 +21,17 @@ pub(super) type Owner = (Option<u32>, Option<u32>);
 /// Reads `USER`, `USER:GROUP` or `:GROUP`, names or numbers.
 pub(super) fn owner(text: &str) -> Result<Owner, String> {
     let (user, group) = text.split_once(':').map_or((text, ""), |(user, group)| (user, group));
-    let unknown = |what: &str, name: &str| format!("there is no {what} {name:?} on this machine");
+    let found = |what: &str, name: &str, found: nix::Result<Option<u32>>| match found {
+        Ok(number) => number.ok_or_else(|| format!("there is no {what} {name:?} on this machine")),
+        Err(error) => Err(format!("the {what} {name:?} cannot be looked up: {error}")),
+    };
     let user_of = |name: &str| match name.parse() {
         Ok(number) => Ok(number),
-        Err(_) => User::from_name(name)
-            .ok()
-            .flatten()
-            .map(|user| user.uid.as_raw())
-            .ok_or_else(|| unknown("user", name)),
+        Err(_) => found("user", name, User::from_name(name).map(|user| user.map(|it| it.uid.as_raw()))),
     };
     let group_of = |name: &str| match name.parse() {
         Ok(number) => Ok(number),
-        Err(_) => Group::from_name(name)
-            .ok()
-            .flatten()
-            .map(|group| group.gid.as_raw())
-            .ok_or_else(|| unknown("group", name)),
+        Err(_) => found("group", name, Group::from_name(name).map(|group| group.map(|it| it.gid.as_raw()))),
     };
     let given = |text: &str| (!text.is_empty()).then(|| text.to_owned());
     Ok((
@@ -52,9 +47,11 @@ pub(super) fn write(contents: &[Content<'_>], owner: Owner) -> Result<bool, (Pat
         if is_there(content, owner) {
             continue;
         }
-        let beside = beside(content.path);
-        waiting.push((beside.clone(), content.path));
-        if let Err(error) = make(&beside, content, owner) {
+        let made = beside(content.path).and_then(|(beside, mut file)| {
+            waiting.push((beside, content.path));
+            fill(&mut file, content, owner)
+        });
+        if let Err(error) = made {
             for (beside, _) in waiting {
                 let _ = fs::remove_file(beside);
             }
@@ -80,20 +77,28 @@ fn is_there(content: &Content<'_>, (user, group): Owner) -> bool {
         && fs::read(content.path).is_ok_and(|there| there == content.text)
 }
 
-fn beside(path: &Path) -> PathBuf {
-    let mut name = OsString::from(".");
-    name.push(path.file_name().unwrap_or_default());
-    name.push(format!(".waxseal-{}", std::process::id()));
-    path.with_file_name(name)
+/// A new file in the same directory, under a name that nobody else has: of two who write the same file at once, in two
+/// containers even, each has its own.
+fn beside(path: &Path) -> io::Result<(PathBuf, File)> {
+    /// More than anybody has left behind by being killed.
+    const MOST: usize = 100;
+    let mut number = 0;
+    loop {
+        let mut name = OsString::from(".");
+        name.push(path.file_name().unwrap_or_default());
+        name.push(format!(".waxseal-{}-{number}", std::process::id()));
+        let beside = path.with_file_name(name);
+        match OpenOptions::new().write(true).create_new(true).mode(0o600).open(&beside) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists && number < MOST => number += 1,
+            opened => return opened.map(|file| (beside, file)),
+        }
+    }
 }
 
-fn make(path: &Path, content: &Content<'_>, (user, group): Owner) -> io::Result<()> {
-    // Left by one of the same number that died.
-    let _ = fs::remove_file(path);
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+fn fill(file: &mut File, content: &Content<'_>, (user, group): Owner) -> io::Result<()> {
     file.write_all(content.text)?;
     if user.is_some() || group.is_some() {
-        fchown(&file, user, group)?;
+        fchown(&*file, user, group)?;
     }
     file.set_permissions(Permissions::from_mode(content.mode))?;
     file.sync_all()
@@ -130,6 +135,22 @@ mod tests {
         let (path, _) = write(&contents, (None, None)).expect_err("no such directory");
         assert_eq!(path, lost);
         assert_eq!(fs::read(&key).expect("read"), b"old");
+        assert_eq!(fs::read_dir(dir.path()).expect("read").count(), 1);
+    }
+
+    #[test]
+    fn many_who_write_at_once_do_not_get_into_each_others_way() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("key.pem");
+        let texts: Vec<Vec<u8>> = (b'a'..b'i').map(|letter| vec![letter; 4000]).collect();
+        std::thread::scope(|scope| {
+            for text in &texts {
+                let content = Content { path: &path, text, mode: 0o600 };
+                scope.spawn(move || write(&[content], (None, None)).expect("written"));
+            }
+        });
+        let there = fs::read(&path).expect("read");
+        assert!(texts.contains(&there), "one of them, whole");
         assert_eq!(fs::read_dir(dir.path()).expect("read").count(), 1);
     }
 

@@ -15,7 +15,7 @@ use nix::unistd::geteuid;
 use serde::{Deserialize, Serialize};
 use tokio::process::Command;
 use tokio::task::JoinHandle;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep_until};
 use waxseal_storage::{Guard, Key, KeyError, Revision, Storage, StorageError, Watch, keys};
 
 use crate::child;
@@ -131,21 +131,20 @@ impl Export {
         target: &Target,
         now: i64,
     ) -> Result<Option<String>, ExportError> {
-        let owner =
-            self.owner.as_deref().map_or(Ok((None, None)), files::owner).map_err(ExportError::Told)?;
         let Some(stored) = storage.get(&target.certificate).await? else { return Ok(None) };
         let (bundle, identity) = managed::identity(&stored.value, now).map_err(ExportError::Unfit)?;
         let this = self.clone();
+        // Files, and a name service that may be slow.
         let written = tokio::task::spawn_blocking(move || {
+            let owner = this.owner.as_deref().map_or(Ok((None, None)), files::owner);
+            let owner = owner.map_err(ExportError::Told)?;
             let key = Content { path: &this.key, text: bundle.key.as_bytes(), mode: this.mode };
             let certificate =
                 Content { path: &this.certificate, text: bundle.chain.as_bytes(), mode: PUBLIC };
             files::write(&[key, certificate], owner)
+                .map_err(|(path, source)| ExportError::File { path, source })
         });
-        let changed = written
-            .await
-            .map_err(|error| ExportError::Told(error.to_string()))?
-            .map_err(|(path, source)| ExportError::File { path, source })?;
+        let changed = written.await.map_err(|error| ExportError::Told(error.to_string()))??;
         let serial = identity.serial().to_owned();
         if (changed || self.done.as_deref() != Some(&serial))
             && let Some(run) = &self.run
@@ -185,12 +184,25 @@ impl Export {
 ///
 /// Storage that cannot be read.
 pub async fn exports(storage: &dyn Storage) -> Result<Vec<(Key, Export)>, StorageError> {
+    let kept = kept(storage).await?;
+    Ok(kept.into_iter().map(|(key, _, export)| (key, export)).collect())
+}
+
+/// The exports, and as which revision each was read.
+async fn kept(storage: &dyn Storage) -> Result<Vec<(Key, Revision, Export)>, StorageError> {
     let mut exports = Vec::new();
     let all = storage.list(&Key::new(keys::EXPORTS)?).await?;
     for key in all.into_iter().take(MAX_EXPORTS) {
-        let Some(stored) = storage.get(&key).await? else { continue };
+        let stored = match storage.get(&key).await {
+            Ok(Some(stored)) => stored,
+            Ok(None) => continue,
+            Err(error) => {
+                tracing::error!("{error}");
+                continue;
+            }
+        };
         match serde_json::from_slice(&stored.value) {
-            Ok(export) => exports.push((key, export)),
+            Ok(export) => exports.push((key, stored.revision, export)),
             Err(error) => tracing::error!("{key} in {}: {error}", storage.place()),
         }
     }
@@ -251,6 +263,8 @@ struct Follower {
 
 impl Follower {
     async fn follow(mut self, mut certificates: Watch, mut specs: Watch) {
+        // Whatever else changes meanwhile.
+        let mut again = Instant::now() + AGAIN;
         loop {
             if let Err(error) = self.turn().await {
                 tracing::error!("certificates are not exported: {error}");
@@ -258,13 +272,16 @@ impl Follower {
             tokio::select! {
                 _ = certificates.changed() => {}
                 changed = specs.changed() => self.failed.retain(|key, _| !changed.contains(key)),
-                () = sleep(AGAIN) => self.failed.clear(),
+                () = sleep_until(again) => {
+                    again = Instant::now() + AGAIN;
+                    self.failed.clear();
+                }
             }
         }
     }
 
     async fn turn(&mut self) -> Result<(), StorageError> {
-        for (key, mut export) in exports(&*self.storage).await? {
+        for (key, held, mut export) in kept(&*self.storage).await? {
             let target = match export.target(&self.targets) {
                 Ok(target) => target,
                 Err(error) => {
@@ -279,11 +296,10 @@ impl Follower {
                 continue;
             }
             let before = export.done.clone();
-            let held = self.storage.get(&key).await?.map(|stored| stored.revision);
             match export.bring(&*self.storage, target, self.clock.now()).await {
                 Ok(serial) => {
                     self.failed.remove(&key);
-                    if let (Some(serial), Some(held)) = (serial, held)
+                    if let Some(serial) = serial
                         && before.as_ref() != Some(&serial)
                     {
                         tracing::info!(serial, "{target}: exported to {}", export.certificate.display());

@@ -5,9 +5,9 @@ use serde::{Deserialize, Serialize};
 use waxseal_storage::{Guard, Key, Storage, keys};
 use zeroize::Zeroizing;
 
-use crate::challenge::storage;
-use crate::issuer::{IssueError, OrderRequest};
+use crate::issuer::{IssueError, OrderRequest, Stage};
 use crate::settings::KeyType;
+use crate::words;
 
 /// What is kept of an order.
 #[derive(Clone, Serialize, Deserialize)]
@@ -30,9 +30,9 @@ pub(super) struct Place<'a> {
 }
 
 impl<'a> Place<'a> {
-    pub(super) fn new(storage_: &'a dyn Storage, want: &OrderRequest) -> Result<Self, IssueError> {
+    pub(super) fn new(storage: &'a dyn Storage, want: &OrderRequest) -> Result<Self, IssueError> {
         let key = keys::order(&want.name_texts(), want.key_type.as_str());
-        Ok(Self { storage: storage_, key: key.map_err(|e| storage(&e.into()))? })
+        Ok(Self { storage, key: key.map_err(|e| words::storage(Stage::Order, &e.into()))? })
     }
 
     /// The order that an earlier process left, if it is one that would serve `want` at the CA of `directory`.
@@ -41,7 +41,7 @@ impl<'a> Place<'a> {
         directory: &str,
         want: &OrderRequest,
     ) -> Result<Option<Pending>, IssueError> {
-        let stored = self.storage.get(&self.key).await.map_err(|e| storage(&e))?;
+        let stored = self.storage.get(&self.key).await.map_err(|e| words::storage(Stage::Order, &e))?;
         let pending = stored.and_then(|it| serde_json::from_slice::<Pending>(&it.value).ok());
         Ok(pending.filter(|it| {
             it.directory == directory
@@ -54,8 +54,9 @@ impl<'a> Place<'a> {
     pub(super) async fn siblings(&self, want: &OrderRequest) -> Result<Vec<(Key, Pending)>, IssueError> {
         let mut siblings = Vec::new();
         for kind in KeyType::ALL.into_iter().filter(|kind| *kind != want.key_type) {
-            let key = keys::order(&want.name_texts(), kind.as_str()).map_err(|e| storage(&e.into()))?;
-            let stored = self.storage.get(&key).await.map_err(|e| storage(&e))?;
+            let key = keys::order(&want.name_texts(), kind.as_str());
+            let key = key.map_err(|e| words::storage(Stage::Order, &e.into()))?;
+            let stored = self.storage.get(&key).await.map_err(|e| words::storage(Stage::Order, &e))?;
             let pending = stored.and_then(|it| serde_json::from_slice::<Pending>(&it.value).ok());
             siblings.extend(pending.map(|pending| (key, pending)));
         }
@@ -67,7 +68,8 @@ impl<'a> Place<'a> {
     pub(super) async fn forget_siblings(&self, want: &OrderRequest, url: &str) -> Result<(), IssueError> {
         for (key, pending) in self.siblings(want).await? {
             if pending.url.as_deref() == Some(url) {
-                self.storage.delete(&key, Guard::Always).await.map_err(|e| storage(&e))?;
+                let deleted = self.storage.delete(&key, Guard::Always).await;
+                deleted.map_err(|e| words::storage(Stage::Challenge, &e))?;
             }
         }
         Ok(())
@@ -75,7 +77,10 @@ impl<'a> Place<'a> {
 
     pub(super) async fn keep(&self, pending: &Pending) -> Result<(), IssueError> {
         let value = Zeroizing::new(serde_json::to_vec(pending).unwrap_or_default());
-        self.storage.put(&self.key, &value, Guard::Always).await.map(drop).map_err(|e| storage(&e))
+        let written = self.storage.put(&self.key, &value, Guard::Always).await;
+        // From its address on the order stands at the CA.
+        let stage = if pending.url.is_none() { Stage::Order } else { Stage::Challenge };
+        written.map(drop).map_err(|e| words::storage(stage, &e))
     }
 
     /// The order is of no use any more. Where that cannot be written down, the next attempt finds out again.

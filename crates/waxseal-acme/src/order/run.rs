@@ -14,7 +14,7 @@ use super::key;
 use super::pending::{Pending, Place};
 use crate::account::{MAX_NONCES, Open};
 use crate::bundle::Bundle;
-use crate::challenge::{Proofs, storage};
+use crate::challenge::Proofs;
 use crate::directory::Directory;
 use crate::issuer::{Fault, IssueError, Issued, OrderRequest, Progress, Replaces, Stage};
 use crate::name::{Name, NameKind};
@@ -150,8 +150,8 @@ impl Run<'_> {
     /// Whether the certificate of a finished order is the one in storage already: then the order has served.
     async fn is_kept(&self, order: &mut Order) -> Result<bool, IssueError> {
         let place = keys::certificate(&self.want.name_texts(), self.want.key_type.as_str());
-        let place = place.map_err(|e| storage(&e.into()))?;
-        let kept = self.issuer.storage.get(&place).await.map_err(|e| storage(&e))?;
+        let place = place.map_err(|e| words::storage(Stage::Order, &e.into()))?;
+        let kept = self.issuer.storage.get(&place).await.map_err(|e| words::storage(Stage::Order, &e))?;
         let Some(kept) = kept.and_then(|it| Bundle::read(&it.value).ok()) else { return Ok(false) };
         let chain = with_fresh_nonce!(order.certificate().await);
         let chain = chain.map_err(|e| words::refused(Stage::Order, &e))?;

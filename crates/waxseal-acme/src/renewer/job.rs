@@ -154,13 +154,13 @@ impl Job {
         progress: &Progress,
     ) -> Result<Outcome, (Arc<Settings>, IssueError)> {
         let ours = |error| (Arc::clone(&target.settings), error);
-        if let Some(bundle) = self.shared.with(self.index, |state| state.unsaved.take()).flatten() {
-            return self.save(target, lease, bundle, progress).await.map_err(ours);
-        }
         loop {
             let storage = &*self.shared.storage;
             let fresh = Fresh::read(storage, target, self.shared.clock.now()).await;
             let fresh = fresh.map_err(|error| ours(nothing_asked(&error)))?;
+            if let Some(bundle) = self.unsaved(&fresh) {
+                return self.save(target, lease, bundle, progress).await.map_err(ours);
+            }
             let Plans { next, ca: wanted, barrier } = self.look(target, &fresh);
             let due = next.at <= self.shared.clock.now();
             let ca = match (urgency, next.action) {
@@ -181,6 +181,15 @@ impl Job {
             let ordered = self.order(target, settings, lease, fresh.bundle, progress).await;
             return ordered.map_err(|error| (Arc::clone(settings), error));
         }
+    }
+
+    /// What could not be stored yet, unless another process has stored something newer by now.
+    fn unsaved(&self, fresh: &Fresh) -> Option<Bundle> {
+        let newest = |bundle: &Bundle| fresh.bundle.as_ref().is_none_or(|it| it.obtained <= bundle.obtained);
+        self.shared.with(self.index, |state| {
+            state.unsaved = state.unsaved.take().filter(newest);
+            state.unsaved.clone()
+        })?
     }
 
     /// Takes over what was read, and plans.
@@ -308,12 +317,16 @@ impl Job {
             .write()
             .map_err(|error| IssueError::new(Stage::Storage, Fault::Internal, error.to_string()))?;
         if let Err(error) = self.shared.storage.put(&target.certificate, &text, Guard::Held(lease)).await {
-            let lost = matches!(error, StorageError::LeaseLost(_));
-            if !lost {
-                self.shared.with(self.index, |state| state.unsaved = Some(bundle));
-            }
-            let problem =
-                format!("{error}. The new certificate is kept in memory, and stored once that is possible");
+            let outlook = match error {
+                StorageError::LeaseLost(_) => {
+                    "Its order is still known, and the certificate is fetched again"
+                }
+                _ => {
+                    self.shared.with(self.index, |state| state.unsaved = Some(bundle));
+                    "The new certificate is kept in memory, and stored once that is possible"
+                }
+            };
+            let problem = format!("{error}. {outlook}");
             return Err(IssueError::new(Stage::Storage, Fault::Storage, problem));
         }
         // It has served. One that stays is found out by the next order, which asks the CA about it.
@@ -323,7 +336,9 @@ impl Job {
         self.change(Attempts::succeed);
         let facts = Facts::of(&bundle, target);
         facts.tell_clamped(target);
-        self.shared.with(self.index, |state| (state.facts, state.asked) = (Some(facts), None));
+        self.shared.with(self.index, |state| {
+            (state.facts, state.asked, state.unsaved) = (Some(facts), None, None);
+        });
         if let Err(error) = self.write_attempts(target, lease).await {
             // The certificate itself says that the attempt succeeded.
             tracing::warn!("{target}: {error}");

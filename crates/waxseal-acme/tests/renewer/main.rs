@@ -404,6 +404,33 @@ async fn a_certificate_that_cannot_be_stored_is_kept_and_not_ordered_again() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_certificate_that_could_not_be_stored_gives_way_to_a_newer_one_of_another_process() {
+    let (clock, storage) = (clock(), memory());
+    let ca = FakeCa::new(&clock, 90);
+    let breaking = Breaking::new(Arc::clone(&storage), usize::MAX);
+    *breaking.refused_below.lock().expect("whole") = Some(Key::new("certificates").expect("a key"));
+    breaking.refuses.store(true, Ordering::Relaxed);
+    let shared: Arc<dyn Storage> = Arc::clone(&breaking) as _;
+    let targets = wanted(vec![settings("le", &["mail.example.org"])]);
+    let renewer = start(&shared, &targets, &ca, &clock).await;
+    pass(60).await;
+    assert_eq!(renewer.status()[0].failure.as_ref().map(|failure| failure.stage), Some(Stage::Storage));
+    let issued = ca.certify(&waxseal_acme::OrderRequest {
+        names: targets[0].names.clone(),
+        key_type: KeyType::EcdsaP256,
+        reuse_key: None,
+        profile: None,
+        replaces: None,
+    });
+    let newer = Bundle::check(issued, &targets[0].names, CA, clock.now()).expect("fits");
+    let text = newer.write().expect("text");
+    storage.put(&targets[0].certificate, &text, waxseal_storage::Guard::Always).await.expect("stored");
+    breaking.refuses.store(false, Ordering::Relaxed);
+    pass(3600).await;
+    assert_eq!(bundle(&*storage, &targets[0]).await.map(|it| it.serial), Some(newer.serial));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_certificate_for_other_names_is_not_taken() {
     let (clock, storage) = (clock(), memory());
     let ca = FakeCa::new(&clock, 90);

@@ -182,7 +182,8 @@ impl Directory {
         Key::new(path.strip_prefix(&self.root).ok()?.to_str()?).ok()
     }
 
-    /// Visits every value at and below `from`. Depth is bounded, as a path that is too deep is no key.
+    /// Visits every value at and below `from`. Depth is bounded, as a path that is too deep is no key. A directory below it
+    /// that may not be looked into hides no other; whoever reads a value in there is told.
     pub(super) fn walk(
         &self,
         from: &Path,
@@ -197,7 +198,10 @@ impl Directory {
             let path = entry.map_err(failed("read", from))?.path();
             let Some(key) = self.key_of(&path) else { continue };
             match fs::symlink_metadata(&path) {
-                Ok(found) if found.is_dir() => self.walk(&path, visit)?,
+                Ok(found) if found.is_dir() => match self.walk(&path, visit) {
+                    Err(error) if error.is_denied() => tracing::debug!("{error}"),
+                    walked => walked?,
+                },
                 Ok(found) if found.is_file() => visit(key, &found),
                 Ok(_) => {}
                 Err(error) if is_absent(&error) => {}

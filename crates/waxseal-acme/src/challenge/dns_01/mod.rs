@@ -194,7 +194,10 @@ impl Dns01 {
             for source in waiting.drain(..) {
                 match self.ask(source, &record.name).await {
                     Ok(texts) if texts.contains(&record.value) => seen = true,
-                    Ok(_) => still.push(source),
+                    Ok(_) => {
+                        silences.remove(&source);
+                        still.push(source);
+                    }
                     Err(error) => {
                         let silences = silences.entry(source).or_default();
                         *silences += 1;
