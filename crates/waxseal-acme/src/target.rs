@@ -48,7 +48,7 @@ impl Target {
     pub fn is_called(&self, name: &str) -> bool {
         let own = Name::parse(name).is_ok_and(|name| self.names.contains(&name));
         let table = name.strip_prefix("acme.").unwrap_or(name);
-        own || name == &*self.id || table == &*self.settings.id
+        own || name == &*self.id || table == &*self.settings.id || self.id.strip_prefix("acme.") == Some(name)
     }
 }
 

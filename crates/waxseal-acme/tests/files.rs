@@ -221,6 +221,8 @@ async fn a_name_of_two_certificates_or_of_none_is_not_guessed() {
     assert!(said.contains("\"acme.le (rsa-2048)\""), "{said}");
     spec.name = "acme.le (rsa-2048)".into();
     assert_eq!(spec.target(&targets).expect("one").key_type, waxseal_acme::KeyType::Rsa2048);
+    spec.name = "le (rsa-2048)".into();
+    assert_eq!(spec.target(&targets).expect("one").key_type, waxseal_acme::KeyType::Rsa2048);
     spec.name = "other.example.org".into();
     assert!(matches!(spec.target(&targets), Err(ExportError::Unknown(_))));
 }

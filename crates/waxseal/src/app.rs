@@ -139,7 +139,7 @@ impl App {
         rooms.keep(behind);
         let obtained = opened.start(&rooms.store, &model.hostname).await?;
         let reach = Reach::new(rooms.store.clone(), server.counts());
-        reach.show(in_force(&model, &rooms, &obtained));
+        reach.show(Some(in_force(&model, &rooms, &obtained)));
         let control = socket.and_then(|socket| Control::start(socket, reach.clone()));
         let control = control
             .inspect_err(|error| {
@@ -214,14 +214,14 @@ impl App {
         let opened = Opened::open(&model, &identities, &self.obtained).await?;
 
         // Nothing fails from here on, but that storage may break between two looks at it.
-        self.reach.show(InForce::default());
+        self.reach.show(None);
         self.obtained = Obtained::default();
         publish(&self.rooms, &self.server, identities, &opened, &model.hostname);
         self.watcher = Watcher::start(model.certificates.clone(), &model.hostname, self.rooms.store.clone())?;
         self.obtained = opened.start(&self.rooms.store, &model.hostname).await?;
         self.server.apply(prepared);
         self.rooms.keep(behind);
-        self.reach.show(in_force(&model, &self.rooms, &self.obtained));
+        self.reach.show(Some(in_force(&model, &self.rooms, &self.obtained)));
         self.logs.change(model.log);
         if model.run_as != self.in_force.run_as {
             tracing::warn!("server.run-as is followed at the start only; restart waxseal to change it");

@@ -5,14 +5,14 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::os::unix::net::UnixListener as StdUnixListener;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use nix::unistd::geteuid;
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use waxseal_acme::{Outcome, Progress, Renewer, Step, Urgency};
@@ -142,11 +142,12 @@ pub struct Reach {
     store: Arc<CertificateStore>,
     counts: Counts,
     since: Instant,
-    in_force: Arc<Mutex<InForce>>,
+    /// `None` while a reload puts another in its place.
+    in_force: Arc<watch::Sender<Option<InForce>>>,
 }
 
 /// What a reload changes.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub struct InForce {
     /// Who renews certificates.
     pub renewers: Vec<Arc<Renewer>>,
@@ -162,21 +163,19 @@ impl Reach {
         Self { store, counts, since: Instant::now(), in_force: Arc::default() }
     }
 
-    /// Shows `in_force` from now on.
-    pub fn show(&self, in_force: InForce) {
-        *self.in_force.lock().unwrap_or_else(PoisonError::into_inner) = in_force;
+    /// Shows `in_force` from now on. Commands wait while there is none.
+    pub fn show(&self, in_force: Option<InForce>) {
+        self.in_force.send_replace(in_force);
     }
 
-    fn in_force(&self) -> InForce {
-        self.in_force.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    async fn in_force(&self) -> Result<InForce, String> {
+        let mut shown = self.in_force.subscribe();
+        let shown = timeout(PATIENCE, shown.wait_for(Option::is_some)).await;
+        let in_force = shown.ok().and_then(|shown| shown.ok()?.clone());
+        in_force.ok_or_else(|| "the configuration is being read again; ask again in a moment".to_owned())
     }
 
-    fn renewers(&self) -> Vec<Arc<Renewer>> {
-        self.in_force().renewers
-    }
-
-    async fn status(&self) -> Status {
-        let InForce { listeners, services, .. } = self.in_force();
+    async fn status(&self, InForce { renewers, listeners, services }: InForce) -> Status {
         let mut records = Vec::with_capacity(services.len());
         for (protocol, relay) in services {
             let known = timeout(PATIENCE, relay.capabilities()).await;
@@ -201,7 +200,7 @@ impl Reach {
             injections: tally.injections.get(),
             listeners,
             services: records,
-            certificates: self.records(),
+            certificates: self.records(&renewers),
         }
     }
 }
@@ -257,29 +256,30 @@ async fn serve(stream: UnixStream, reach: &Reach) -> io::Result<()> {
     let (read, mut write) = stream.into_split();
     let mut line = String::new();
     timeout(PATIENCE, BufReader::new(read.take(MAX_REQUEST)).read_line(&mut line)).await??;
-    let answer = match serde_json::from_str(&line) {
-        Ok(Request::Status) => Answer::Status(Box::new(reach.status().await)),
-        Ok(Request::CertList) => Answer::Certificates(reach.records()),
-        Ok(Request::CertRenew { name, force }) => {
+    let request =
+        serde_json::from_str(&line).map_err(|error| format!("the request cannot be understood: {error}"));
+    let answer = match (request, reach.in_force().await) {
+        (Err(refused), _) | (_, Err(refused)) => Answer::Refused(refused),
+        (Ok(Request::Status), Ok(now)) => Answer::Status(Box::new(reach.status(now).await)),
+        (Ok(Request::CertList), Ok(now)) => Answer::Certificates(reach.records(&now.renewers)),
+        (Ok(Request::CertRenew { name, force }), Ok(now)) => {
             let urgency = if force { Urgency::Force } else { Urgency::Now };
             let (progress, mut steps) = Progress::seen();
-            let renewers = reach.renewers();
             let renewing = tokio::spawn(async move {
-                let outcomes = obtained::renew(&renewers, &name, urgency, &progress).await;
-                (name, outcomes)
+                let outcomes = obtained::renew(&now.renewers, &name, urgency, &progress).await;
+                (now.renewers, name, outcomes)
             });
             // The order goes on though the command be interrupted.
             while let Some(step) = steps.recv().await {
                 say(&mut write, &Answer::Step(step)).await?;
             }
             match renewing.await.map_err(io::Error::other)? {
-                (_, Some(outcomes)) => {
+                (_, _, Some(outcomes)) => {
                     Answer::Renewed(outcomes.into_iter().map(|(id, outcome)| renewal(&id, outcome)).collect())
                 }
-                (name, None) => Answer::Refused(reach.not_renewed(&name)),
+                (renewers, name, None) => Answer::Refused(reach.not_renewed(&renewers, &name)),
             }
         }
-        Err(error) => Answer::Refused(format!("the request cannot be understood: {error}")),
     };
     say(&mut write, &answer).await
 }
@@ -291,14 +291,14 @@ async fn say(write: &mut (impl AsyncWriteExt + Unpin), answer: &Answer) -> io::R
 }
 
 impl Reach {
-    fn records(&self) -> Vec<Record> {
-        let statuses = self.renewers().iter().flat_map(|renewer| renewer.status()).collect();
+    fn records(&self, renewers: &[Arc<Renewer>]) -> Vec<Record> {
+        let statuses = renewers.iter().flat_map(|renewer| renewer.status()).collect();
         records(&self.store.current(), statuses)
     }
 
     /// Why nothing called `name` is renewed.
-    fn not_renewed(&self, name: &str) -> String {
-        match self.records().iter().find(|record| record.is_called(name)) {
+    fn not_renewed(&self, renewers: &[Arc<Renewer>], name: &str) -> String {
+        match self.records(renewers).iter().find(|record| record.is_called(name)) {
             Some(record) => {
                 format!("{} is a certificate by hand: replace its files, which are watched", record.id)
             }
