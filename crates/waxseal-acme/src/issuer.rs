@@ -173,15 +173,6 @@ impl Fault {
     }
 }
 
-/// What to do about a failure.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Retry {
-    /// Try again when the ladder says so.
-    Later,
-    /// Not before this has passed, whatever the ladder says.
-    After(Duration),
-}
-
 /// What keeps one name, or a whole order, from its certificate.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Failure {
@@ -239,11 +230,6 @@ impl IssueError {
     pub fn after(mut self, wait: Option<Duration>) -> Self {
         self.retry_after = wait;
         self
-    }
-
-    /// What to do about it.
-    pub fn retry(&self) -> Retry {
-        self.retry_after.map_or(Retry::Later, Retry::After)
     }
 }
 

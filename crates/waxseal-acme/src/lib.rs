@@ -23,6 +23,7 @@ mod managed;
 mod name;
 mod order;
 pub mod plan;
+pub mod ports;
 mod preflight;
 mod problem;
 mod renewer;
@@ -44,7 +45,7 @@ pub use http::{Http, HttpError, Reply};
 pub use import::{Import, Origin, Pair, Verdict, import, pairs};
 pub use issuer::{
     Brake, Failure, Fault, IssueError, Issued, Issuer, OrderRequest, Progress, RenewalWindow, Replaces,
-    Retry, Stage, Step,
+    Stage, Step,
 };
 pub use ledger::{Attempts, Begun, HeldOff, LastFailure, PlacedOrder};
 pub use managed::{Managed, ManagedError, Publisher};

@@ -16,7 +16,7 @@ use crate::{Daemon, Ground, KeyKind, Pki, eventually};
 /// Accounts: `alice@example.test` and `bob@example.test`, both with the password `secret`.
 #[derive(Debug)]
 pub struct Dovecot {
-    daemon: Daemon,
+    _daemon: Daemon,
     log: std::path::PathBuf,
 }
 
@@ -156,7 +156,7 @@ impl Dovecot {
             "dovecot-auth",
         ];
         daemon.wait_listening(&listeners.map(|name| ground.port(name)));
-        Self { daemon, log: home.join("log") }
+        Self { _daemon: daemon, log: home.join("log") }
     }
 
     /// Its log.
@@ -171,11 +171,6 @@ impl Dovecot {
     /// When none comes.
     pub fn wait_line(&self, words: &[&str]) -> String {
         wait_line("Dovecot", || self.log(), words)
-    }
-
-    /// The process.
-    pub fn daemon(&mut self) -> &mut Daemon {
-        &mut self.daemon
     }
 }
 

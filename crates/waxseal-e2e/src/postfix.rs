@@ -20,7 +20,7 @@ use crate::{Daemon, Ground, KeyKind, Pki};
 #[derive(Debug)]
 pub struct Postfix {
     // Ends before the log is read for the last time.
-    daemon: Daemon,
+    _daemon: Daemon,
     log: PathBuf,
 }
 
@@ -127,7 +127,7 @@ impl Postfix {
             "postfix-submission",
         ];
         daemon.wait_listening(&listeners.map(|name| ground.port(name)));
-        Self { daemon, log: ground.path("postfix/log") }
+        Self { _daemon: daemon, log: ground.path("postfix/log") }
     }
 
     /// Its log.
@@ -142,11 +142,6 @@ impl Postfix {
     /// When none comes.
     pub fn wait_line(&self, words: &[&str]) -> String {
         wait_line("Postfix", || self.log(), words)
-    }
-
-    /// The process.
-    pub fn daemon(&mut self) -> &mut Daemon {
-        &mut self.daemon
     }
 }
 

@@ -59,11 +59,6 @@ pub struct Lease {
 }
 
 impl Lease {
-    /// What is leased.
-    pub fn name(&self) -> &Key {
-        &self.name
-    }
-
     /// Grows with each holder, so that one who comes back late is known as such.
     pub fn fence(&self) -> u64 {
         self.fence

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use waxseal_acme::ports::{self, Holder, Program};
 use waxseal_server::{BindError, Server};
 use waxseal_tls::{CertificateSet, CertificateStore, Entry, Watcher};
 
@@ -12,7 +13,6 @@ use crate::config::{self, Format, Loaded, Machine};
 use crate::control::{self, Control, InForce, Reach};
 use crate::logs::Logs;
 use crate::obtained::{self, ObtainError, Obtained, Opened};
-use crate::ports;
 use crate::privileges::{self, PrivilegeError};
 use crate::records;
 use crate::wiring::{Rooms, Wired, WiringError};
@@ -275,12 +275,12 @@ fn bind_texts(errors: &[BindError]) -> Vec<String> {
             let remedy = match error.source.kind() {
                 std::io::ErrorKind::AddrInUse => match ports::holder(error.address) {
                     // On a reload: addresses that overlap cannot be open both, not even for a moment.
-                    Some(holder) if holder.is_this_process() => format!(
+                    Some(holder) if holder.program == Program::Us => format!(
                         "waxseal itself listens on {} as long as the old configuration is in force; restart it to change \
                          from the one to the other",
                         holder.address
                     ),
-                    Some(holder) => format!("it is held by {holder}; stop that, or choose another address"),
+                    Some(Holder { program, .. }) => format!("it is held by {program}; stop that, or choose another address"),
                     None => "another program holds it; stop that, or choose another address".to_owned(),
                 },
                 std::io::ErrorKind::PermissionDenied => {

@@ -8,7 +8,6 @@ pub mod config;
 pub mod control;
 pub mod logs;
 pub mod obtained;
-pub mod ports;
 pub mod privileges;
 pub mod quickstart;
 pub mod records;

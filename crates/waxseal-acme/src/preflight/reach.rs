@@ -15,10 +15,11 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use waxseal_storage::{BoxFuture, keys};
 
-use super::machine::{Program, is_loopback};
+use super::machine::is_loopback;
 use super::{Preflight, about, whole};
 use crate::issuer::Failure;
 use crate::name::{Name, NameKind};
+use crate::ports::Program;
 use crate::settings::ChallengeKind;
 
 /// Where a CA asks for http-01 (RFC 8555 section 8.3) and tls-alpn-01 (RFC 8737 section 3), and nowhere else.
@@ -135,6 +136,7 @@ impl Preflight<'_> {
             }
             None => "No listener answers on port 80: add one with protocol = \"http\", tls.enable = false and bind = \"[::]:80\" (it needs no upstream), or use another challenge".to_owned(),
         })
+        .await
     }
 
     async fn tls_problem(&self, ip: IpAddr, name: &Name) -> Option<String> {
@@ -164,30 +166,33 @@ impl Preflight<'_> {
             (None, Some(_)) => format!("Port 443 of {ip} is not bound: let the listener bind it as well"),
             (None, None) => "No listener speaks TLS from the first byte, which tls-alpn-01 needs: add one with protocol = \"http\", tls.implicit = true and bind = \"[::]:443\" (it needs no upstream), or use another challenge".to_owned(),
         })
+        .await
     }
 
     /// What to say of a connection; `remedy` is told who holds the port, if that is another program.
-    fn problem(
+    async fn problem(
         &self,
         ip: IpAddr,
         port: u16,
         seen: &Seen,
         remedy: impl FnOnce(Option<Program>) -> String,
     ) -> Option<String> {
-        let holder = || self.machine.holder(SocketAddr::new(ip, port)).filter(|it| *it != Program::Us);
         let nothing = "Nothing was asked of the CA.";
-        let in_clear = || {
-            port == TLS_PORT
-                && self.listening.tls.iter().all(|at| at.port() != port)
-                && self.machine.holder(SocketAddr::new(ip, port)) == Some(Program::Us)
+        let holder = match seen {
+            Seen::Ours | Seen::Elsewhere => return None,
+            Seen::Refused => None,
+            Seen::Silent(_) | Seen::Other(_) => self.machine.holder(SocketAddr::new(ip, port)).await,
         };
+        let in_clear = port == TLS_PORT
+            && self.listening.tls.iter().all(|at| at.port() != port)
+            && holder == Some(Program::Us);
         match seen {
-            Seen::Silent(_) if in_clear() => Some(format!(
+            Seen::Silent(_) if in_clear => Some(format!(
                 "our own listener on port 443 does not speak TLS from the first byte, which tls-alpn-01 needs: set tls.implicit = true for it. {nothing}"
             )),
             Seen::Ours | Seen::Elsewhere => None,
             Seen::Refused => Some(format!("{}. {nothing}", remedy(None))),
-            Seen::Other(what) => match holder() {
+            Seen::Other(what) => match holder.filter(|it| *it != Program::Us) {
                 Some(program) => Some(format!("{}. {nothing}", remedy(Some(program)))),
                 None => Some(format!(
                     "port {port} of {ip} does not give our own answer but {what}: something between takes the question. {nothing}"

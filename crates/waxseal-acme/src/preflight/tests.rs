@@ -5,12 +5,12 @@ use std::sync::{Arc, Mutex};
 use rustls_pki_types::CertificateDer;
 use waxseal_storage::{FileStorage, MemoryStorage};
 
-use super::machine::Program;
 use super::reach::Seen;
 use super::*;
 use crate::challenge::Answers;
 use crate::dns::Caa;
 use crate::issuer::{Fault, Stage};
+use crate::ports::Program;
 use crate::settings::KeyType;
 
 /// The world as a test wants it.
@@ -44,8 +44,8 @@ impl Machine for World {
         Ok(self.local.clone())
     }
 
-    fn holder(&self, _: SocketAddr) -> Option<Program> {
-        self.holder.clone()
+    fn holder(&self, _: SocketAddr) -> BoxFuture<'_, Option<Program>> {
+        Box::pin(async { self.holder.clone() })
     }
 }
 

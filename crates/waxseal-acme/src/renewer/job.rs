@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde::Serialize;
 use tokio::time::{sleep, timeout};
 use waxseal_storage::{Guard, Lease, Storage, StorageError};
 use zeroize::Zeroizing;
@@ -438,23 +437,4 @@ fn list(want: &OrderRequest) -> String {
 fn nothing_asked(error: &StorageError) -> IssueError {
     let problem = format!("{error}. Nothing was asked of the CA");
     IssueError::new(Stage::Preflight, Fault::Storage, problem)
-}
-
-impl Serialize for Outcome {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let value = match self {
-            Self::Renewed { serial, not_after } => {
-                serde_json::json!({ "outcome": "renewed", "serial": serial, "not_after": not_after })
-            }
-            Self::NotDue(at) => serde_json::json!({ "outcome": "not-due", "next": at }),
-            Self::Barred(at, barrier) => {
-                serde_json::json!({ "outcome": "barred", "next": at, "reason": barrier.to_string() })
-            }
-            Self::Busy => serde_json::json!({ "outcome": "busy" }),
-            Self::Failed(error) => serde_json::json!({
-                "outcome": "failed", "stage": error.stage, "fault": error.fault, "failures": error.failures
-            }),
-        };
-        value.serialize(serializer)
-    }
 }

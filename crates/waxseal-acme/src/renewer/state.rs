@@ -39,7 +39,7 @@ pub(super) struct Facts {
 }
 
 /// A certificate as `cert list` shows it.
-#[derive(Clone, Debug, PartialEq, serde::Serialize)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Status {
     /// What it is called.
     pub id: String,
@@ -64,7 +64,7 @@ pub struct Status {
 }
 
 /// What there is.
-#[derive(Clone, Debug, PartialEq, serde::Serialize)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct HeldStatus {
     /// In hexadecimal.
     pub serial: String,

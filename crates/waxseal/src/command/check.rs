@@ -3,10 +3,10 @@
 use std::process::ExitCode;
 
 use serde_json::json;
+use waxseal_acme::ports;
 
 use super::{print, refuse, say, summary, tell};
 use crate::config::{Loaded, Report};
-use crate::ports;
 
 mod authorities;
 mod caches;
@@ -60,7 +60,7 @@ fn ports_in_use(loaded: &mut Loaded) {
     for listener in &loaded.model.listeners {
         for (address, span) in listener.bind.iter().zip(&listener.places.bind) {
             let Some(holder) = ports::holder(*address) else { continue };
-            let title = format!("{} is held by {holder}", holder.address);
+            let title = format!("{} is held by {}", holder.address, holder.program);
             loaded
                 .report
                 .problems

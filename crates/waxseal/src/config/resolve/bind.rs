@@ -6,7 +6,7 @@ use crate::config::problem::Problems;
 use crate::config::reader::Located;
 use crate::config::source::Span;
 use crate::config::values::{Word, Words};
-use crate::ports::{overlap, takes_both};
+use waxseal_acme::ports::{overlap, takes_both};
 
 /// How an address is written.
 const ADDRESS_FORMS: &str = "write 0.0.0.0:25 or [::]:25";

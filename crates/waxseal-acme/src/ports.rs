@@ -7,38 +7,57 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 /// The state of a listening socket in `/proc/net/tcp`.
 const LISTEN: &str = "0A";
 
-/// Whoever listens where somebody else wants to; in words, the program.
+/// Most entries of /proc that are looked at.
+const MAX_PROCESSES: usize = 100_000;
+
+/// A program that runs.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Holder {
-    /// The address it listens on.
-    pub address: SocketAddr,
-    /// Program and process id, where we may see them.
-    pub process: Option<(String, u32)>,
+pub enum Program {
+    /// Ourselves.
+    Us,
+    /// Another one.
+    Other {
+        /// What it is called.
+        name: String,
+        /// Its process id.
+        pid: u32,
+    },
+    /// One of a user whose programs we may not look into.
+    Hidden,
 }
 
-impl Holder {
-    /// Whether it is ourselves.
-    pub fn is_this_process(&self) -> bool {
-        self.process.as_ref().is_some_and(|(_, pid)| *pid == std::process::id())
-    }
-}
-
-impl fmt::Display for Holder {
+impl fmt::Display for Program {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.process {
-            Some((program, pid)) => write!(f, "{program} (pid {pid})"),
-            None => write!(f, "a program that only root can see (ss -ltnp)"),
+        match self {
+            Self::Us => f.write_str("waxseal itself"),
+            Self::Other { name, pid } => write!(f, "{name} (pid {pid})"),
+            Self::Hidden => f.write_str("another program (`ss -ltnp` as root names it)"),
         }
     }
 }
 
-/// Who listens on `address` or on one that excludes it. `None` too where `/proc` does not tell.
+/// Whoever listens where somebody else wants to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Holder {
+    /// The address it listens on.
+    pub address: SocketAddr,
+    /// Who it is.
+    pub program: Program,
+}
+
+/// Who listens on `address` or on one that excludes it, and so takes connections to it. `None` too where `/proc` does not
+/// tell. Looks through all processes: nothing for a thread that others wait for.
 pub fn holder(address: SocketAddr) -> Option<Holder> {
-    let (held, inode) = ["/proc/net/tcp", "/proc/net/tcp6"]
-        .iter()
-        .filter_map(|table| fs::read_to_string(table).ok())
-        .find_map(|table| table.lines().filter_map(listening).find(|(held, _)| overlap(*held, address)))?;
-    Some(Holder { address: held, process: owner(inode) })
+    let tables = ["/proc/net/tcp", "/proc/net/tcp6"];
+    let tables: Vec<String> = tables.iter().filter_map(|table| fs::read_to_string(table).ok()).collect();
+    let lines = tables.iter().flat_map(|table| table.lines());
+    let holders: Vec<Holder> = lines
+        .filter_map(listening)
+        .filter(|(held, _)| overlap(*held, address))
+        .map(|(held, inode)| Holder { address: held, program: owner(inode).unwrap_or(Program::Hidden) })
+        .collect();
+    let known = holders.iter().find(|holder| holder.program != Program::Hidden);
+    known.or_else(|| holders.first()).cloned()
 }
 
 /// Address and inode of a line that tells of a listening socket.
@@ -65,16 +84,19 @@ fn socket_address(text: &str) -> Option<SocketAddr> {
     Some(SocketAddr::new(ip, u16::from_str_radix(port, 16).ok()?))
 }
 
-/// The process that has the socket open.
-fn owner(inode: u64) -> Option<(String, u32)> {
+/// The process that has the socket open. Those of other users cannot be looked into without being root.
+fn owner(inode: u64) -> Option<Program> {
     let socket = format!("socket:[{inode}]");
-    fs::read_dir("/proc").ok()?.flatten().find_map(|process| {
+    fs::read_dir("/proc").ok()?.take(MAX_PROCESSES).flatten().find_map(|process| {
         let pid: u32 = process.file_name().to_str()?.parse().ok()?;
         let mut descriptors = fs::read_dir(process.path().join("fd")).ok()?.flatten();
         descriptors
             .find(|fd| fs::read_link(fd.path()).is_ok_and(|link| link.as_os_str() == socket.as_str()))?;
-        let program = fs::read_to_string(process.path().join("comm")).ok()?;
-        Some((program.trim_end().to_owned(), pid))
+        if pid == std::process::id() {
+            return Some(Program::Us);
+        }
+        let name = fs::read_to_string(process.path().join("comm")).ok()?;
+        Some(Program::Other { name: name.trim_end().to_owned(), pid })
     })
 }
 
@@ -120,11 +142,18 @@ mod tests {
         for local in ["127.0.0.1:0", "[::1]:0"] {
             let Ok(listener) = TcpListener::bind(local) else { continue };
             let address = listener.local_addr().unwrap();
-            let holder = holder(address).unwrap();
-            assert_eq!(holder.address, address);
-            assert!(holder.is_this_process());
-            assert!(holder.to_string().contains(&format!("(pid {})", std::process::id())), "{holder}");
+            assert_eq!(holder(address), Some(Holder { address, program: Program::Us }));
         }
+    }
+
+    #[test]
+    fn who_takes_connections_for_every_address_is_found_at_each() {
+        let listener = TcpListener::bind("[::]:0").unwrap();
+        let at = SocketAddr::from((Ipv4Addr::LOCALHOST, listener.local_addr().unwrap().port()));
+        assert_eq!(holder(at).map(|holder| holder.program), Some(Program::Us));
+        let v4 = TcpListener::bind("0.0.0.0:0").unwrap();
+        let at = SocketAddr::from((Ipv6Addr::LOCALHOST, v4.local_addr().unwrap().port()));
+        assert_eq!(holder(at), None, "IPv6 does not come to a socket of IPv4");
     }
 
     #[test]
