@@ -56,4 +56,4 @@ pub use problem::{Problem, Subproblem};
 pub use renewer::{HeldStatus, Outcome, Renewer, Status, UnknownName, Urgency};
 pub use roots::{Roots, RootsError};
 pub use settings::{ChallengeKind, DnsProvider, DnsSettings, Eab, KeyType, Settings, TsigAlgorithm};
-pub use target::{Target, targets};
+pub use target::{Target, is_covered, targets};

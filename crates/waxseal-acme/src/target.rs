@@ -111,7 +111,7 @@ pub fn targets(settings: &[Arc<Settings>], by_hand: &[String]) -> Result<Vec<Tar
 }
 
 /// Whether one of `names`, as they stand in certificates, covers `name`.
-pub(crate) fn is_covered(name: &Name, names: &[String]) -> bool {
+pub fn is_covered(name: &Name, names: &[String]) -> bool {
     let text = name.to_string();
     let parent = match name.kind() {
         NameKind::Dns(name) => name.split_once('.').map(|(_, parent)| parent),

@@ -63,9 +63,38 @@ impl Source {
     }
 }
 
-/// The keys whose values are nobody's business, wherever they stand.
+/// The keys whose values are nobody's business, wherever they stand: so are those of keys that hold such a word, or are one
+/// of them but for a slip of the finger.
 const SECRET_KEYS: [&str; 7] =
-    ["secret", "hmac-key", "passphrase", "consumer-key", "access-token", "client-token", "token"];
+    ["secret", "hmac", "hmac-key", "passphrase", "password", "consumer-key", "token"];
+/// One slip for so many letters.
+const LETTERS_PER_SLIP: usize = 4;
+
+/// Whether what stands before a `=` ends in such a key, dotted or not.
+fn is_secret(before: &str) -> bool {
+    let key = before.trim_end_matches([' ', '\t']);
+    let outside = |character: char| !character.is_alphanumeric() && !"-_.\"'".contains(character);
+    let key = key.rfind(outside).map_or(key, |at| key.get(at..).unwrap_or_default());
+    key.split(['.', '"', '\'']).map(|part| part.trim().to_ascii_lowercase().replace('_', "-")).any(|part| {
+        SECRET_KEYS.iter().any(|secret| {
+            let slips = secret.len() / LETTERS_PER_SLIP;
+            part.contains(secret) || strsim::damerau_levenshtein(&part, secret) <= slips
+        })
+    })
+}
+
+/// Where the string that begins behind `quote` ends. In one with double quotes a backslash takes the next character along.
+fn end_of_string(inside: &str, quote: &str) -> Option<usize> {
+    let mut from = 0;
+    loop {
+        let end = from + inside.get(from..)?.find(quote)?;
+        let slashes = inside.get(..end)?.bytes().rev().take_while(|byte| *byte == b'\\').count();
+        if quote.starts_with('\'') || slashes % 2 == 0 {
+            return Some(end);
+        }
+        from = end + 1;
+    }
+}
 
 /// Replaces the values of secret keys by stars, macros excepted. It reads no TOML, which may be broken just there: what
 /// is behind `KEY =` counts up to the end of the string, else of the line.
@@ -90,16 +119,10 @@ fn first_secret(text: &str) -> Option<(usize, usize)> {
     let mut from = 0;
     while let Some(equals) = text.get(from..)?.find('=').map(|at| from + at) {
         from = equals + 1;
-        let before = text.get(..equals)?.trim_end_matches([' ', '\t', '"', '\'']);
-        let is_key = |key: &&str| {
-            before.strip_suffix(*key).is_some_and(|head| {
-                !head.ends_with(|last: char| last.is_ascii_alphanumeric() || last == '-' || last == '_')
-            })
-        };
         let value = text.get(from..)?;
         let blank = value.len() - value.trim_start_matches([' ', '\t']).len();
         let value = value.get(blank..)?;
-        if SECRET_KEYS.iter().any(is_key) {
+        if is_secret(text.get(..equals)?) {
             let length = ["\"\"\"", "\'\'\'", "\"", "\'"]
                 .into_iter()
                 .find(|quote| value.starts_with(quote))
@@ -107,7 +130,7 @@ fn first_secret(text: &str) -> Option<(usize, usize)> {
                     || value.find(['\n', '}']),
                     |quote| {
                         let inside = value.get(quote.len()..)?;
-                        let end = inside.find(quote).map(|at| at + 2 * quote.len());
+                        let end = end_of_string(inside, quote).map(|at| at + 2 * quote.len());
                         end.or_else(|| value.find('\n'))
                     },
                 )
@@ -193,7 +216,13 @@ mod tests {
             ("secret = [\"ä\", \"b\"]", "secret = [\"**\", \"*\"]"),
             ("\"secret\" = \"\"\"a\nb\"\"\"", "\"secret\" = \"\"\"*\n*\"\"\""),
             ("secret = \"%{env:S}%\" # s", "secret = \"%{env:S}%\" # s"),
-            ("my-secret = \"a\"", "my-secret = \"a\""),
+            ("my-secret = \"a\"", "my-secret = \"*\""),
+            ("secret = \"a \\\"b\\\\\"\nx = \"c\"", "secret = \"* *\"***\"\nx = \"c\""),
+            ("secert = \"a\"\nport = 25", "secert = \"*\"\nport = 25"),
+            ("api_token = 'a'\neab.hmac_key = 'b'", "api_token = '*'\neab.hmac_key = '*'"),
+            ("secret.x = \"a\"\nregion = \"b\"", "secret.x = \"*\"\nregion = \"b\""),
+            ("cert = \"a\"\nkey = \"b\"", "cert = \"a\"\nkey = \"b\""),
+            ("imap = \"a\"\nsocket.tos = 1", "imap = \"a\"\nsocket.tos = 1"),
             ("secret =", "secret ="),
         ] {
             let source = Source::new("w.toml", text);

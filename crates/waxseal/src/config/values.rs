@@ -177,13 +177,22 @@ impl Written for Command {
     const EXPECTED: &'static str = "a program, or a list of a program and its arguments";
 
     fn read(spot: Spot<'_>, reading: &mut Reading<'_>) -> Option<Self> {
-        let DeValue::Array(_) = spot.value else {
-            return one_word(spot, reading, |_| true).map(|word| Self(vec![word]));
-        };
+        let is_list = matches!(spot.value, DeValue::Array(_));
         let words = one_or_list(spot, reading, |spot, reading| {
             let value = reading.word(&spot, Words::EXPECTED)?;
             Some(Located { value, span: spot.span, key: spot.key })
         })?;
+        if let ([only], false) = (words.as_slice(), is_list)
+            && only.value.as_str().contains(char::is_whitespace)
+        {
+            let key = reading.key();
+            let title = format!("`{key}` is one string with blanks, and no shell takes it apart");
+            let whole = only.value.as_str();
+            let parts: Vec<&str> = whole.split_whitespace().collect();
+            let list = if locate(whole, reading).is_file() { vec![whole] } else { parts };
+            reading.problems.error(only.span.clone(), title).help(format!("write a list: {list:?}"));
+            return None;
+        }
         if let Some(program) = words.first().filter(|program| program.value.as_str().trim().is_empty()) {
             let key = reading.key();
             let problem = reading.problems.error(program.span.clone(), format!("`{key}` names no program"));
@@ -193,8 +202,22 @@ impl Written for Command {
             ));
             return None;
         }
-        Some(Self(words))
+        Some(Self(in_place(words, reading)))
     }
+}
+
+/// A program that is named by a relative path, where it lies beside the configuration; one without a slash is looked for in
+/// PATH.
+fn in_place(mut words: Words, reading: &Reading<'_>) -> Words {
+    if let Some(program) = words.first_mut().filter(|program| program.value.as_str().contains('/')) {
+        let path = locate(program.value.as_str(), reading).to_string_lossy().into_owned();
+        program.value.text = path;
+    }
+    words
+}
+
+fn locate(path: &str, reading: &Reading<'_>) -> std::path::PathBuf {
+    macros::locate(path, reading.directory())
 }
 
 /// A string, or the strings of a list, each read by `one`.
@@ -231,11 +254,18 @@ fn one_word(spot: Spot<'_>, reading: &mut Reading<'_>, separate: fn(&str) -> boo
         reading.problems.error(spot.span, format!("`{key}` holds an empty string"));
         return None;
     }
-    let problem =
-        reading.problems.error(spot.span, format!("`{key}` holds {} names in one string", parts.len()));
-    problem.help(match value.literal() {
-        Some(_) => format!("write a list: [\"{}\"]", parts.join("\", \"")),
-        None => "write a list of strings".to_owned(),
+    let title = match parts.len() {
+        1 => format!("`{key}` begins or ends with a blank or a comma"),
+        several => format!("`{key}` holds {several} names in one string"),
+    };
+    // An element has no key of its own.
+    let is_element = spot.key == spot.span;
+    let strings = format!("\"{}\"", parts.join("\", \""));
+    reading.problems.error(spot.span, title).help(match (value.literal(), parts.len()) {
+        (Some(_), 1) => format!("write {strings}"),
+        (Some(_), _) if is_element => format!("write {strings} in its place"),
+        (Some(_), _) => format!("write a list: [{strings}]"),
+        (None, _) => "write a list of strings".to_owned(),
     });
     None
 }

@@ -1,6 +1,9 @@
 //! Certificates from a CA: which names, from whom, proved how.
 
 mod provider;
+mod together;
+
+pub(super) use self::together::beside;
 
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -8,19 +11,17 @@ use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::prelude::{BASE64_STANDARD, BASE64_STANDARD_NO_PAD, BASE64_URL_SAFE, BASE64_URL_SAFE_NO_PAD};
-use waxseal_acme::{ChallengeKind, Eab, KeyType, NameError, Settings, parse_names};
-use waxseal_proto::Protocol;
+use waxseal_acme::{ChallengeKind, Eab, KeyType, Name, NameError, Settings, parse_names};
 
 use super::choice::choose;
 use super::pem;
 use crate::config::file;
-use crate::config::model::{Acme, Listener, Section, Security};
+use crate::config::model::{Acme, Listener, Section};
 use crate::config::nearest::{Ledger, Origin};
 use crate::config::problem::Problems;
 use crate::config::reader::{Incomplete as _, Located, Named};
 use crate::config::source::Source;
 use crate::config::values::Word;
-use crate::config::words::suggest;
 
 const LETS_ENCRYPT: &str = "https://acme-v02.api.letsencrypt.org/directory";
 const CACHE: &str = "/var/lib/waxseal/acme";
@@ -43,11 +44,14 @@ pub(super) fn acme(
         let mut one = One { name, table: &table.value, ledger: Ledger::new(source), problems };
         let decided = one.decide(fallbacks.contains(&name.value.as_str()));
         settings.push(Section { table: format!("acme.{}", name.value), settings: one.ledger.close() });
-        fallback(name, &table.value, written, problems);
-        all.extend(decided.inspect(|acme| answered(acme.settings.challenge, listeners, name, problems)));
+        together::fallback(name, &table.value, written, problems);
+        all.extend(
+            decided.inspect(|acme| together::answered(acme.settings.challenge, listeners, name, problems)),
+        );
     }
-    twice(&all, written, problems);
-    provable(&all, written, problems);
+    together::twice(&all, written, problems);
+    together::circles(&all, written, problems);
+    together::provable(&all, written, problems);
     all
 }
 
@@ -82,7 +86,7 @@ impl One<'_, '_> {
         let preflight = self.ledger.only("preflight", (Origin::Acme, &table.preflight), true);
         let public_ip = self.public_ip();
         let fallback = self.word("fallback", &table.fallback, None);
-        let dns = self.dns(challenge, names.as_deref());
+        let dns = challenge.map(|challenge| self.dns(challenge, names.as_deref()));
         Some(Acme {
             settings: Arc::new(Settings {
                 id: self.name.value.as_str().into(),
@@ -93,7 +97,7 @@ impl One<'_, '_> {
                 },
                 contact: contact?,
                 eab: eab.ok()?,
-                challenge,
+                challenge: challenge?,
                 names: names?,
                 key_types: key_types?,
                 reuse_key,
@@ -103,7 +107,7 @@ impl One<'_, '_> {
                 fallback: fallback.map(Arc::from),
                 preflight,
                 public_ip: public_ip?,
-                dns: dns.ok()?,
+                dns: dns?.ok()?,
             }),
             cache: cache?,
             header: self.name.span.clone(),
@@ -184,15 +188,17 @@ impl One<'_, '_> {
         contacts
     }
 
-    fn challenge(&mut self) -> ChallengeKind {
+    /// `None` where one is written that cannot be read: what only it decides is not judged then.
+    fn challenge(&mut self) -> Option<ChallengeKind> {
         let kinds = ChallengeKind::ALL.map(|kind| (kind.as_str(), kind));
         let chosen = choose(&self.table.challenge, "challenge", &kinds, &[], self.problems);
         let shown = chosen.as_ref().map(|chosen| chosen.with(chosen.value.as_str()));
         self.ledger.only("challenge", (Origin::Acme, &shown), ChallengeKind::TlsAlpn01.as_str());
-        chosen.map_or(ChallengeKind::TlsAlpn01, |chosen| chosen.value)
+        let built_in = self.table.challenge.is_none() && !self.table.refused("challenge");
+        chosen.map(|chosen| chosen.value).or_else(|| built_in.then_some(ChallengeKind::TlsAlpn01))
     }
 
-    fn names(&mut self, challenge: ChallengeKind, is_fallback: bool) -> Option<Vec<waxseal_acme::Name>> {
+    fn names(&mut self, challenge: Option<ChallengeKind>, is_fallback: bool) -> Option<Vec<Name>> {
         let shown = self.table.domains.as_ref().map(|list| list.with(texts(&list.value)));
         self.ledger.only("domains", (Origin::Acme, &shown), Vec::new());
         let Some(list) = &self.table.domains else {
@@ -202,16 +208,25 @@ impl One<'_, '_> {
             self.missing("domains", "domains", "write domains = [\"mail.example.org\"]");
             return None;
         };
-        match parse_names(&texts(&list.value), challenge) {
+        match parse_names(&texts(&list.value), challenge?) {
             Ok(names) => Some(names),
             Err(errors) => {
+                let texts = || list.value.iter().map(|word| word.value.as_str());
+                let apart = texts().any(|text| text.starts_with("*."))
+                    && texts().any(|text| text.trim_matches(['[', ']']).parse::<IpAddr>().is_ok());
                 for (at, error) in errors {
                     let word = at.and_then(|at| list.value.get(at));
                     let problem = self
                         .problems
                         .error(word.map_or(&list.span, |word| &word.span).clone(), error.to_string());
-                    if matches!(error, NameError::WildcardNeedsDns(_)) {
-                        problem.help("set challenge = \"dns-01\" and `provider`, or name each host");
+                    match error {
+                        NameError::WildcardNeedsDns(_) | NameError::AddressCannotDns(_) if apart => {
+                            problem.help("no challenge proves wildcards and addresses: leave the ones or the others to another [acme.NAME]");
+                        }
+                        NameError::WildcardNeedsDns(_) => {
+                            problem.help("set challenge = \"dns-01\" and `provider`, or name each host");
+                        }
+                        _ => {}
                     }
                 }
                 None
@@ -326,99 +341,6 @@ fn texts(list: &[Located<Word>]) -> Vec<String> {
 fn as_mail_address(text: &str) -> Option<String> {
     let (local, domain) = text.split_once('@')?;
     let plain = |byte: u8| byte.is_ascii_graphic() && !b"<>()[],;:\\\"@?&".contains(&byte);
-    let domain = waxseal_acme::Name::parse(domain).ok()?;
+    let domain = Name::parse(domain).ok()?;
     (!local.is_empty() && local.bytes().all(plain)).then(|| format!("{local}@{domain}"))
-}
-
-/// Whether the `acme` to turn to is there, and another.
-fn fallback(
-    name: &Located<String>,
-    table: &file::Acme,
-    written: &Named<file::Acme>,
-    problems: &mut Problems,
-) {
-    let Some(word) = &table.fallback else { return };
-    let others =
-        || written.tables.iter().map(|(name, _)| name.value.as_str()).filter(|other| *other != name.value);
-    if word.value.as_str() == name.value {
-        problems.error(word.span.clone(), "`fallback` names itself").help("name another [acme.NAME]");
-    } else if others().all(|other| other != word.value.as_str()) {
-        let problem = problems.error(word.span.clone(), format!("there is no acme `{}`", word.value));
-        problem.help(match others().next() {
-            None => format!("add [acme.{}] with the directory of another CA", word.value),
-            Some(_) => suggest(word.value.as_str(), others()),
-        });
-    }
-}
-
-/// Whether a listener of this process answers the challenge. Another process may; hence no error.
-fn answered(kind: ChallengeKind, listeners: &[Listener], name: &Located<String>, problems: &mut Problems) {
-    let (any, help) = match kind {
-        ChallengeKind::Dns01 => return,
-        ChallengeKind::TlsAlpn01 => (
-            listeners.iter().any(|listener| matches!(listener.security, Security::Implicit(_))),
-            "add a listener with tls.implicit = true on port 443 (protocol = \"http\" needs no upstream for it), or choose \
-             http-01 or dns-01",
-        ),
-        ChallengeKind::Http01 => (
-            listeners
-                .iter()
-                .any(|listener| listener.protocol == Protocol::Http && listener.security == Security::Clear),
-            "add a listener with protocol = \"http\" and tls.enable = false on port 80 (it needs no upstream for it), or choose \
-             tls-alpn-01 or dns-01",
-        ),
-    };
-    if !any {
-        let title = format!("no listener answers {kind}, which acme `{}` wants", name.value);
-        problems.warning(name.span.clone(), title).help(help);
-        return;
-    }
-    let on_443 = |listener: &Listener| {
-        matches!(listener.security, Security::Implicit(_)) && listener.bind.iter().any(|at| at.port() == 443)
-    };
-    if kind == ChallengeKind::TlsAlpn01 && !listeners.iter().any(on_443) {
-        let title = format!("no listener has port 443, where tls-alpn-01 is asked for acme `{}`", name.value);
-        problems.warning(name.span.clone(), title).help(
-            "add a listener with protocol = \"http\", tls.implicit = true and bind = \"[::]:443\" (it needs no upstream), or \
-             forward port 443 to one that has implicit TLS",
-        );
-    }
-}
-
-/// What is turned to for names must be able to prove them, too.
-fn provable(all: &[Acme], written: &Named<file::Acme>, problems: &mut Problems) {
-    for acme in all {
-        let settings = &acme.settings;
-        let Some(id) = &settings.fallback else { continue };
-        let Some(other) = all.iter().find(|other| other.settings.id == *id) else { continue };
-        let names: Vec<String> = settings.names.iter().map(ToString::to_string).collect();
-        let Err(errors) = parse_names(&names, other.settings.challenge) else { continue };
-        let table = written.tables.iter().find(|(name, _)| name.value == *settings.id);
-        let span = table.and_then(|(_, table)| Some(table.value.fallback.as_ref()?.span.clone()));
-        for (_, error) in errors {
-            problems
-                .warning(span.clone(), format!("acme `{id}` cannot stand in: {error}"))
-                .help(format!("set another challenge for acme.{id}, or name another `fallback`"));
-        }
-    }
-}
-
-/// One name in two tables would be ordered twice; unless one of them is the other's fallback.
-fn twice(all: &[Acme], written: &Named<file::Acme>, problems: &mut Problems) {
-    for (at, later) in all.iter().enumerate() {
-        for earlier in all.iter().take(at) {
-            let (one, other) = (&earlier.settings, &later.settings);
-            let related =
-                one.fallback.as_ref() == Some(&other.id) || other.fallback.as_ref() == Some(&one.id);
-            let common = one.names.iter().find(|name| other.names.contains(name));
-            let span = written.tables.iter().find(|(name, _)| *name.value == *other.id);
-            if let (Some(common), false) = (common, related) {
-                let domains =
-                    span.and_then(|(_, table)| table.value.domains.as_ref()).map(|list| list.span.clone());
-                problems
-                    .error(domains, format!("{common} stands in acme `{}` already", one.id))
-                    .help("leave it to one of them");
-            }
-        }
-    }
 }

@@ -13,6 +13,7 @@ use crate::config::nearest::Origin;
 use crate::config::reader::Located;
 use crate::config::resolve::choice::choose;
 use crate::config::resolve::number::within;
+use crate::config::source::Span;
 use crate::config::values::Word;
 
 const POLLING_INTERVAL: Duration = Duration::from_secs(15);
@@ -76,11 +77,7 @@ impl One<'_, '_> {
         let provider =
             choose(&table.provider, "provider", &Provider::all(), &PROVIDER_STRANGERS, self.problems);
         if challenge != ChallengeKind::Dns01 {
-            if let Some(word) = &table.provider {
-                self.problems
-                    .warning(word.key.clone(), format!("this has no effect: `challenge` is {challenge}"))
-                    .help("set challenge = \"dns-01\"");
-            }
+            self.unused(challenge);
             return Ok(None);
         }
         self.word("provider", &table.provider, None);
@@ -119,16 +116,15 @@ impl One<'_, '_> {
     fn origin(&mut self, origin: Option<String>, names: Option<&[Name]>) -> Result<Option<String>, ()> {
         let Some(origin) = origin else { return Ok(None) };
         let span = self.table.origin.as_ref().map(|word| word.span.clone());
-        let Ok(zone) = Name::parse(&origin).map(|zone| zone.to_string()) else {
+        let Some(zone) = as_zone(&origin) else {
             self.problems
                 .error(span, format!("`{origin}` is no zone"))
                 .help("leave it out, and the zone is found by its SOA record; or write it as in example.org");
             return Err(());
         };
         let strays = names.unwrap_or_default().iter().find(|name| {
-            let base = name.to_string();
-            let base = base.trim_start_matches("*.");
-            base != zone && !base.strip_suffix(&zone).is_some_and(|rest| rest.ends_with('.'))
+            let record = format!("_acme-challenge.{}", name.to_string().trim_start_matches("*."));
+            record != zone && !record.strip_suffix(&zone).is_some_and(|rest| rest.ends_with('.'))
         });
         if let Some(stray) = strays {
             let title = format!("{stray} does not lie in the zone {zone}");
@@ -139,27 +135,61 @@ impl One<'_, '_> {
         Ok(Some(zone))
     }
 
+    /// Warns of all that is for dns-01 alone.
+    fn unused(&mut self, challenge: ChallengeKind) {
+        let table = self.table;
+        let duration = |key, written: &Option<Located<Duration>>| Some((key, written.as_ref()?.key.clone()));
+        let word = |key, written: &Option<Located<Word>>| Some((key, written.as_ref()?.key.clone()));
+        let own = [
+            word("provider", &table.provider),
+            word("origin", &table.origin),
+            duration("polling-interval", &table.polling_interval),
+            duration("propagation-timeout", &table.propagation_timeout),
+            duration("ttl", &table.ttl),
+            duration("timeout", &table.timeout),
+        ];
+        let written = own.into_iter().flatten().chain(self.of_providers());
+        for (key, span) in written.collect::<Vec<_>>() {
+            let help = match key {
+                "server" => "the address of the CA is `directory`; for dns-01 set challenge = \"dns-01\"",
+                "email" => "the address for the CA is `contact`; for dns-01 set challenge = \"dns-01\"",
+                _ => "remove it, or set challenge = \"dns-01\"",
+            };
+            self.problems
+                .warning(
+                    span,
+                    format!("this has no effect: `challenge` is {challenge}, and `{key}` is for dns-01"),
+                )
+                .help(help);
+        }
+    }
+
     /// Warns of what some providers take, but not this one.
     fn strays(&mut self, provider: &Located<Provider>) {
-        let table = self.table;
-        let name = table.provider.as_ref().map_or("", |word| word.value.as_str());
-        let wanted = hosters().flat_map(|hoster| hoster.wants).map(|want| want.key);
-        let keys: BTreeSet<&str> = wanted.chain(TSIG).chain(EXEC).collect();
-        for key in keys.into_iter().filter(|key| !provider.value.takes(key)) {
-            let word = |word: &Option<Located<Word>>| word.as_ref().map(|word| word.key.clone());
-            let span = match key {
-                "host" => word(&table.host),
-                "protocol" => word(&table.protocol),
-                "tsig-algorithm" => word(&table.tsig_algorithm),
-                "port" => table.port.as_ref().map(|port| port.key.clone()),
-                "command" => table.command.as_ref().map(|command| command.key.clone()),
-                _ => word(table.credential(key)),
-            };
-            if let Some(span) = span {
+        let name = self.table.provider.as_ref().map_or("", |word| word.value.as_str());
+        for (key, span) in self.of_providers() {
+            if !provider.value.takes(key) {
                 let title = format!("this has no effect: provider {name} takes no `{key}`");
                 self.problems.warning(span, title).help("remove it, or see whether another key was meant");
             }
         }
+    }
+
+    /// What is written of that which providers take, and where.
+    fn of_providers(&self) -> Vec<(&'static str, Span)> {
+        let table = self.table;
+        let wanted = hosters().flat_map(|hoster| hoster.wants).map(|want| want.key);
+        let keys: BTreeSet<&'static str> = wanted.chain(TSIG).chain(EXEC).collect();
+        let word = |word: &Option<Located<Word>>| word.as_ref().map(|word| word.key.clone());
+        let span = |key| match key {
+            "host" => word(&table.host),
+            "protocol" => word(&table.protocol),
+            "tsig-algorithm" => word(&table.tsig_algorithm),
+            "port" => table.port.as_ref().map(|port| port.key.clone()),
+            "command" => table.command.as_ref().map(|command| command.key.clone()),
+            _ => word(table.credential(key)),
+        };
+        keys.into_iter().filter_map(|key| Some((key, span(key)?))).collect()
     }
 
     fn rfc2136(&mut self) -> Option<DnsProvider> {
@@ -276,4 +306,21 @@ fn with_its_wildcard(names: &[Name]) -> Option<&str> {
         let NameKind::Wildcard(base) = wildcard.kind() else { return None };
         names.iter().any(|name| name.kind() == NameKind::Dns(base)).then_some(base)
     })
+}
+
+/// A zone as names are compared: in A-labels. Zones may begin where challenges stand, with an underscore.
+fn as_zone(text: &str) -> Option<String> {
+    let (marked, host) = match text.split_once('.') {
+        Some((label, host)) if label.starts_with('_') => (Some(label), host),
+        _ => (None, text),
+    };
+    let plain =
+        |label: &&str| label.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte));
+    let host = Name::parse(host).ok().filter(|host| matches!(host.kind(), NameKind::Dns(_)))?;
+    match marked {
+        Some(label) => {
+            Some(label).filter(plain).map(|label| format!("{}.{host}", label.to_ascii_lowercase()))
+        }
+        None => Some(host.to_string()),
+    }
 }
