@@ -70,6 +70,18 @@ struct Document {
 }
 
 impl Directory {
+    /// Whether `text` can be the address of one: `https`, a host, a port that there is.
+    #[must_use]
+    pub fn is_address(text: &str) -> bool {
+        let Ok(uri) = text.parse::<hyper::Uri>() else { return false };
+        let Some(authority) = uri.authority() else { return false };
+        let host = authority.host();
+        let port = authority.as_str().strip_prefix(host).and_then(|rest| rest.strip_prefix(':'));
+        uri.scheme_str() == Some("https")
+            && !host.trim_end_matches('.').split('.').any(str::is_empty)
+            && port.is_none_or(|port| port.parse::<u16>().is_ok_and(|port| port > 0))
+    }
+
     /// Asks for the directory at `url`.
     ///
     /// # Errors
@@ -157,6 +169,29 @@ mod tests {
         ] {
             let said = read(body).expect_err("no directory").to_string();
             assert!(said.contains("is no ACME directory") && said.contains(why), "{said}");
+        }
+    }
+
+    #[test]
+    fn what_no_ca_could_be_reached_at_is_no_address() {
+        for fine in
+            ["https://ca.example/dir", "https://[::1]:14000/dir", "https://localhost:1/dir", "https://ca/"]
+        {
+            assert!(Directory::is_address(fine), "{fine}");
+        }
+        for wrong in [
+            "http://ca.example/dir",
+            "ca.example",
+            "https://",
+            "https://:443/dir",
+            "https://ca.example:99999/dir",
+            "https://ca.example:0/dir",
+            "https://[::1/dir",
+            "https://%zz/",
+            "https://a..b/dir",
+            "https://ca.example/a b",
+        ] {
+            assert!(!Directory::is_address(wrong), "{wrong}");
         }
     }
 }

@@ -1,5 +1,6 @@
 //! The directories that certificates from CAs are kept in, as far as they can be judged without making them.
 
+use nix::unistd::{AccessFlags, access, geteuid};
 use waxseal_storage::{Durability, FileStorage};
 
 use crate::config::Loaded;
@@ -20,6 +21,12 @@ pub(super) fn look(loaded: &mut Loaded) {
         } else if foreign {
             let title = format!("{} holds what is not waxseal's", there.display());
             loaded.report.problems.error(span(), title).help(own);
+        } else if let Err(refused) = access(there, AccessFlags::W_OK | AccessFlags::X_OK) {
+            let title = format!("user {} may not write in {}: {refused}", geteuid(), there.display());
+            let make = format!("sudo install -d -m 700 -o USER {}", acme.cache.display());
+            loaded.report.problems.warning(span(), title).help(format!(
+                "nothing is wrong if the server runs as another user; else run `{make}` with the USER that it runs as"
+            ));
         } else if let Durability::Fleeting(why) = FileStorage::durability_at(there) {
             let title =
                 format!("{why}: certificates and the account would be ordered anew after each restart");

@@ -1,7 +1,9 @@
 //! Numbers within their range.
 
 use std::ops::RangeInclusive;
+use std::time::Duration;
 
+use crate::config::duration::written as words;
 use crate::config::problem::Problems;
 use crate::config::reader::Located;
 
@@ -22,4 +24,17 @@ pub(super) fn within<T: TryFrom<i64>>(
         _ => problems.error(number.span.clone(), format!("`{key}` is too large: the most is {most}")),
     };
     None
+}
+
+/// Tells of a duration that does not lie in `range`.
+pub(super) fn lasting(
+    written: &Option<Located<Duration>>,
+    key: &str,
+    range: RangeInclusive<Duration>,
+    problems: &mut Problems,
+) {
+    let Some(duration) = written.as_ref().filter(|duration| !range.contains(&duration.value)) else { return };
+    let given = words(duration.value);
+    let (least, most) = (words(*range.start()), words(*range.end()));
+    problems.error(duration.span.clone(), format!("`{key}` is {given}: it is between {least} and {most}"));
 }

@@ -6,14 +6,17 @@ mod together;
 pub(super) use self::together::beside;
 
 use std::net::IpAddr;
-use std::path::PathBuf;
+use std::ops::RangeInclusive;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use base64::Engine as _;
 use base64::prelude::{BASE64_STANDARD, BASE64_STANDARD_NO_PAD, BASE64_URL_SAFE, BASE64_URL_SAFE_NO_PAD};
-use waxseal_acme::{ChallengeKind, Eab, KeyType, Name, NameError, Settings, parse_names};
+use waxseal_acme::{ChallengeKind, Directory, Eab, KeyType, Name, NameError, Settings, parse_names};
 
 use super::choice::choose;
+use super::number::lasting;
 use super::pem;
 use crate::config::file;
 use crate::config::model::{Acme, Listener, Section};
@@ -24,6 +27,8 @@ use crate::config::source::Source;
 use crate::config::values::Word;
 
 const LETS_ENCRYPT: &str = "https://acme-v02.api.letsencrypt.org/directory";
+/// Below, nobody could repair what fails; a year is longer than any certificate lives.
+const RENEW_BEFORE: RangeInclusive<Duration> = Duration::from_secs(3600)..=Duration::from_secs(31_557_600);
 const CACHE: &str = "/var/lib/waxseal/acme";
 
 /// Decides every `acme` table.
@@ -76,6 +81,7 @@ impl One<'_, '_> {
         let names = self.names(challenge, is_fallback);
         let cache = self.word("cache", &table.cache, Some(CACHE)).unwrap_or_default();
         let cache = self.cache(cache);
+        lasting(&table.renew_before, "renew-before", RENEW_BEFORE, self.problems);
         let renew_before = table.renew_before.as_ref().map(|value| value.with(Some(value.value)));
         let renew_before = self.ledger.only("renew-before", (Origin::Acme, &renew_before), None);
         let eab = self.eab();
@@ -142,18 +148,15 @@ impl One<'_, '_> {
     }
 
     fn directory(&mut self, text: String) -> Option<String> {
-        let span = || self.table.directory.as_ref().map(|word| word.span.clone());
-        let host = text.strip_prefix("https://").map(|rest| rest.split(['/', '?', '#']).next().unwrap_or(""));
-        match host {
-            Some(host) if !host.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic()) => Some(text),
-            _ => {
-                let title = format!("`{text}` is not the address of an ACME directory");
-                self.problems
-                    .error(span(), title)
-                    .help("write the https:// address that the CA gives, as in https://acme-v02.api.letsencrypt.org/directory");
-                None
-            }
+        if Directory::is_address(&text) {
+            return Some(text);
         }
+        let span = self.table.directory.as_ref().map(|word| word.span.clone());
+        let title = format!("`{text}` is not the address of an ACME directory");
+        self.problems
+            .error(span, title)
+            .help("write the https:// address that the CA gives, as in https://acme-v02.api.letsencrypt.org/directory");
+        None
     }
 
     fn contact(&mut self) -> Option<Vec<String>> {
@@ -264,15 +267,34 @@ impl One<'_, '_> {
     /// Base64, of either alphabet, padded or not.
     fn decoded(&mut self, word: &Located<Word>, key: &str) -> Option<Vec<u8>> {
         let text = word.value.as_str().trim();
+        if self.is_a_path(word, key) {
+            return None;
+        }
         let engines = [&BASE64_URL_SAFE_NO_PAD, &BASE64_URL_SAFE, &BASE64_STANDARD, &BASE64_STANDARD_NO_PAD];
         let decoded =
             engines.iter().find_map(|engine| engine.decode(text).ok()).filter(|bytes| !bytes.is_empty());
         if decoded.is_none() {
             self.problems
                 .error(word.span.clone(), format!("`{key}` is no base64"))
-                .help("write it as it was given, without quotes, spaces or line breaks of your own");
+                .help("write it as it was given, without spaces or line breaks of your own");
         }
         decoded
+    }
+
+    /// Tells of a secret that is the path of a file, which may well look like one: the characters of base64 are those of
+    /// paths.
+    fn is_a_path(&mut self, word: &Located<Word>, key: &str) -> bool {
+        let text = word.value.as_str().trim();
+        let is_path = text.starts_with('/') && Path::new(text).is_file();
+        if is_path {
+            self.problems
+                .error(
+                    word.span.clone(),
+                    format!("`{key}` is the path of a file, which is taken for the secret itself"),
+                )
+                .help(format!("write {key} = \"%{{file:{text}}}%\""));
+        }
+        is_path
     }
 
     fn key_types(&mut self) -> Option<Vec<KeyType>> {

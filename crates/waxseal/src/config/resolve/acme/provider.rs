@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use waxseal_acme::{
@@ -12,7 +13,7 @@ use super::{One, texts};
 use crate::config::nearest::Origin;
 use crate::config::reader::Located;
 use crate::config::resolve::choice::choose;
-use crate::config::resolve::number::within;
+use crate::config::resolve::number::{lasting, within};
 use crate::config::source::Span;
 use crate::config::values::Word;
 
@@ -21,6 +22,8 @@ const PROPAGATION_TIMEOUT: Duration = Duration::from_secs(60);
 const TTL: Duration = Duration::from_secs(300);
 const PROVIDER_TIMEOUT: Duration = Duration::from_secs(30);
 const DNS_PORT: u16 = 53;
+/// What times are good for: an order is given up after hours, and a record is not kept for longer.
+const TIMES: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(86_400);
 
 /// What other programs call them.
 const PROVIDER_STRANGERS: [(&str, &str); 13] = [
@@ -88,7 +91,10 @@ impl One<'_, '_> {
             }
             return Err(());
         };
-        let mut duration = |key, written, built_in| self.ledger.only(key, (Origin::Acme, written), built_in);
+        let mut duration = |key, written, built_in| {
+            lasting(written, key, TIMES, self.problems);
+            self.ledger.only(key, (Origin::Acme, written), built_in)
+        };
         let polling_interval = duration("polling-interval", &table.polling_interval, POLLING_INTERVAL);
         let propagation_timeout =
             duration("propagation-timeout", &table.propagation_timeout, PROPAGATION_TIMEOUT);
@@ -97,7 +103,6 @@ impl One<'_, '_> {
         let origin = self.word("origin", &table.origin, None);
         let origin = self.origin(origin, names)?;
         self.strays(&provider);
-        let polling_interval = polling_interval.max(Duration::from_secs(1));
         let decided = match provider.value {
             Provider::Rfc2136Tsig => self.rfc2136(),
             Provider::Hoster(hoster) => self.hoster(&provider.with(hoster), names, timeout),
@@ -254,6 +259,12 @@ impl One<'_, '_> {
                 Some("") => {
                     let span = written.as_ref().map(|word| word.span.clone());
                     self.problems.error(span, format!("`{}` is empty", want.key)).help(wanted(hoster));
+                    credentials = None;
+                }
+                Some(_)
+                    if want.is_secret()
+                        && written.as_ref().is_some_and(|word| self.is_a_path(word, want.key)) =>
+                {
                     credentials = None;
                 }
                 Some(value) => {
