@@ -237,6 +237,17 @@ table! {
     }
 }
 
+/// What other programs call keys of a table, with the word here.
+pub(crate) const STRANGERS: [(&str, &str, &str); 7] = [
+    ("acme", "names", "domains"),
+    ("acme", "hosts", "domains"),
+    ("acme", "contact_email", "contact"),
+    ("acme", "ca_url", "directory"),
+    ("acme", "token", "secret"),
+    ("acme", "api_token", "secret"),
+    ("acme", "storage", "cache"),
+];
+
 /// Tables that are part of the configuration and not of this version, each with what to do instead.
 pub(crate) const LATER: [(&str, &str); 1] = [(
     "admin",

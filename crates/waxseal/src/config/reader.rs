@@ -9,7 +9,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::Machine;
-use super::file::LATER;
+use super::file::{LATER, STRANGERS};
 use super::problem::{Problem, Problems};
 use super::source::{Source, Span};
 use super::words::{nearest, suggest};
@@ -219,12 +219,23 @@ fn unknown_key(key: &str, span: Span, keys: &[Key], reading: &mut Reading<'_>) -
     let above = keys.iter().find(|table| table.below.iter().any(|known| is_key(key, known.field)));
     let known: Vec<_> = keys.iter().map(|known| kebab(known.field)).collect();
     let known = known.iter().map(String::as_str);
-    let help = match above {
-        Some(table) => format!("did you mean `{}.{key}`?", kebab(table.field)),
-        None => suggest(key, known.clone()),
+    // `eab-kid` is `eab.kid`.
+    let within = keys.iter().find_map(|table| {
+        let table_name = kebab(table.field);
+        let rest = key.strip_prefix(&table_name)?.strip_prefix(['-', '_'])?;
+        let is_there = table.below.iter().any(|known| is_key(rest, known.field));
+        is_there.then(|| format!("{table_name}.{}", kebab(rest)))
+    });
+    let table = place.split('.').next().unwrap_or_default();
+    let stranger = STRANGERS.iter().find(|(of, stranger, _)| *of == table && is_key(key, stranger));
+    let help = match (above, within, stranger) {
+        (Some(table), ..) => format!("did you mean `{}.{key}`?", kebab(table.field)),
+        (_, Some(dotted), _) => format!("did you mean `{dotted}`?"),
+        (.., Some((_, _, instead))) => format!("write `{instead}`"),
+        _ => suggest(key, known.clone()),
     };
     reading.problems.error(span, title).help(help);
-    let meant = nearest(key, known)?;
+    let meant = stranger.map(|(_, _, instead)| *instead).or_else(|| nearest(key, known))?;
     keys.iter().map(|known| known.field).find(|field| is_key(meant, field))
 }
 

@@ -163,7 +163,8 @@ pub(super) fn answered(
 pub(super) fn provable(all: &[Acme], written: &Named<file::Acme>, problems: &mut Problems) {
     for acme in all {
         let settings = &acme.settings;
-        let Some(id) = &settings.fallback else { continue };
+        // One that only others turn to turns to nobody.
+        let Some(id) = settings.fallback.as_ref().filter(|_| !settings.names.is_empty()) else { continue };
         let Some(other) = all.iter().find(|other| other.settings.id == *id) else { continue };
         let names: Vec<String> = settings.names.iter().map(ToString::to_string).collect();
         let Err(errors) = parse_names(&names, other.settings.challenge) else { continue };
