@@ -2,7 +2,8 @@
 //! was obtained.
 //!
 //! Whoever obtains a certificate does not install it: the renewer writes to storage, and [`waxseal_storage::Watch`]
-//! tells every process that has the storage open. Knows no configuration file and no listener.
+//! tells every process that has the storage open. Reads no configuration file, and knows of
+//! listeners no more than which addresses answer challenges, and which program holds a port.
 #![forbid(unsafe_code)]
 
 mod account;
