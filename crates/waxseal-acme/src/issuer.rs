@@ -55,6 +55,17 @@ impl OrderRequest {
     pub fn name_texts(&self) -> Vec<String> {
         self.names.iter().map(Name::to_string).collect()
     }
+
+    /// Its names in one line, however many there are.
+    pub fn in_short(&self) -> String {
+        const SHOWN: usize = 3;
+        let names = self.name_texts();
+        let shown = names.iter().take(SHOWN).map(String::as_str).collect::<Vec<_>>().join(", ");
+        match names.len().checked_sub(SHOWN) {
+            None | Some(0) => shown,
+            Some(more) => format!("{shown} and {more} more"),
+        }
+    }
 }
 
 /// The leaf of a certificate that is to be replaced.

@@ -10,6 +10,9 @@ fn configuration(pebble: &Pebble) -> String {
     pebble.door(&format!("[acme.test]\nCA\ndomains = [\"{NAME}\"]\n"))
 }
 
+/// Number of the user `nobody` and of the group `nogroup` in Debian.
+const NOBODY: u32 = 65_534;
+
 /// A certificate for `name` where certbot has them.
 fn certbot(ground: &Ground, pki: &Pki, name: &str) {
     let live = ground.path("letsencrypt/live").join(name);
@@ -32,13 +35,15 @@ fn an_exported_certificate_is_in_its_files_at_once_and_again_after_a_renewal() {
     let path = |name: &str| ground.path(name).to_str().expect("utf-8").to_owned();
     let (chain, key, ran) = (path("out.pem"), path("out.key"), path("ran"));
     let run = format!("echo reloaded >>{ran}");
-    let said = cert(&ground, &["export", NAME, "--cert", &chain, "--key", &key, "--run", &run]).ok();
+    let files =
+        ["export", NAME, "--cert", &chain, "--key", &key, "--owner", "nobody:nogroup", "--mode", "640"];
+    let said = cert(&ground, &[&files[..], &["--run", &run]].concat()).ok();
     let first = fs::read_to_string(&chain).expect("written at once");
     assert!(said.all().contains("serial"), "{}", said.all());
     assert!(fs::read_to_string(&key).expect("written").contains("PRIVATE KEY"));
     assert_eq!(fs::read_to_string(&ran).expect("run"), "reloaded\n");
     let listed = cert(&ground, &["export", "--list"]).ok();
-    assert!(listed.out.contains(&chain) && listed.out.contains("600"), "{}", listed.out);
+    assert!(listed.out.contains(&chain) && listed.out.contains("640"), "{}", listed.out);
 
     assert!(cert(&ground, &["renew", NAME]).status.success());
     let second = eventually("the renewed certificate in its file", || {
@@ -46,6 +51,10 @@ fn an_exported_certificate_is_in_its_files_at_once_and_again_after_a_renewal() {
     });
     eventually("the command again", || (fs::read_to_string(&ran).ok()?.lines().count() == 2).then_some(()));
     door.wait_log("exported to");
+    for (file, mode) in [(&chain, 0o644), (&key, 0o640)] {
+        let found = fs::metadata(file).expect("there");
+        assert_eq!((found.uid(), found.gid(), found.mode() & 0o7777), (NOBODY, NOBODY, mode), "{file}");
+    }
 
     assert!(cert(&ground, &["export", NAME, "--remove"]).status.success());
     assert!(cert(&ground, &["renew", NAME]).status.success());

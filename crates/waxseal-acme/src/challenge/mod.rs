@@ -5,11 +5,12 @@ pub(crate) mod dns_01;
 
 use std::sync::Arc;
 
+use tokio::task::JoinSet;
 use waxseal_storage::{Key, keys};
 
 pub use answers::Answers;
 
-use crate::issuer::{Fault, IssueError, Stage};
+use crate::issuer::{Failure, Fault, IssueError, Stage};
 use crate::name::Name;
 use crate::settings::ChallengeKind;
 use crate::words;
@@ -31,7 +32,8 @@ pub(crate) struct Task<'a> {
 #[derive(Clone, Debug)]
 enum Posted {
     Answer(Key),
-    Record(Record, Certainty),
+    /// The record, whether it was set, and the name that it proves.
+    Record(Record, Certainty, Name),
 }
 
 /// Whether a record was set, or its provider failed half-way at most.
@@ -90,25 +92,43 @@ impl Proofs {
         let setup = |e: dns_01::Dns01Error| IssueError::new(Stage::Challenge, Fault::Setup, e.to_string());
         let record = dns.record(task.name, task.dns_value).await.map_err(setup)?;
         // Noted before it is set: a provider that fails half-way is cleaned up after too.
-        self.posted.push(Posted::Record(record.clone(), Certainty::Perhaps));
+        self.posted.push(Posted::Record(record.clone(), Certainty::Perhaps, task.name.clone()));
         dns.set(&record).await.map_err(setup)?;
-        if let Some(Posted::Record(_, certainty)) = self.posted.last_mut() {
+        if let Some(Posted::Record(_, certainty, _)) = self.posted.last_mut() {
             *certainty = Certainty::Set;
         }
         Ok(())
     }
 
-    /// Waits until a CA would see everything.
+    /// Waits until a CA would see everything, for all records at once. What is not seen is told name by name.
     pub(crate) async fn settle(&self) -> Result<(), IssueError> {
         let Some(dns) = &self.dns else { return Ok(()) };
+        let mut waits = JoinSet::new();
         for posted in &self.posted {
-            if let Posted::Record(record, _) = posted {
-                dns.wait_until_seen(record)
-                    .await
-                    .map_err(|e| IssueError::new(Stage::Challenge, Fault::Setup, e.to_string()))?;
+            if let Posted::Record(record, _, name) = posted {
+                let (dns, record, name) = (Arc::clone(dns), record.clone(), name.clone());
+                waits.spawn(async move {
+                    let seen = dns.wait_until_seen(&record).await;
+                    seen.map_err(|e| Failure { name: Some(name.to_string()), problem: e.to_string() })
+                });
             }
         }
-        Ok(())
+        let mut failures: Vec<Failure> = Vec::new();
+        while let Some(seen) = waits.join_next().await {
+            match seen {
+                Ok(seen) => failures.extend(seen.err()),
+                Err(error) => {
+                    return Err(IssueError::new(Stage::Challenge, Fault::Internal, error.to_string()));
+                }
+            }
+        }
+        if failures.is_empty() {
+            return Ok(());
+        }
+        failures.sort_by(|a, b| a.name.cmp(&b.name));
+        let mut error = IssueError::new(Stage::Challenge, Fault::Setup, String::new());
+        error.failures = failures;
+        Err(error)
     }
 
     /// Takes everything away.
@@ -132,7 +152,8 @@ async fn withdraw(answers: Arc<Answers>, dns: Option<Arc<Dns01>>, posted: Vec<Po
     for posted in posted {
         match (posted, &dns) {
             (Posted::Answer(key), _) => answers.withdraw(&key).await,
-            (Posted::Record(record, certainty), Some(dns)) => match (dns.remove(&record).await, certainty) {
+            (Posted::Record(record, certainty, _), Some(dns)) => match (dns.remove(&record).await, certainty)
+            {
                 (Err(error), Certainty::Set) => {
                     tracing::warn!(
                         record = record.name,

@@ -98,8 +98,7 @@ impl Run<'_> {
             }
             self.place.forget().await;
         }
-        let names: Vec<String> = self.want.name_texts();
-        self.step(Stage::Order, format!("ordering a certificate for {}", names.join(", "))).await;
+        self.step(Stage::Order, format!("ordering a certificate for {}", self.want.in_short())).await;
         let key = match &self.want.reuse_key {
             Some(key) => key.clone(),
             None => key::make_key(self.want.key_type).await.map_err(|e| {

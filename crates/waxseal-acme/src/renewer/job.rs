@@ -274,7 +274,7 @@ impl Job {
         }
         if settings.preflight {
             self.stage(Stage::Preflight);
-            progress.step(Stage::Preflight, format!("checking {}", list(&want))).await;
+            progress.step(Stage::Preflight, format!("checking {}", want.in_short())).await;
             timeout(CHECKS, issuer.preflight(&want)).await.unwrap_or_else(|_| {
                 let problem = format!("the checks did not end within {} minutes", CHECKS.as_secs() / 60);
                 Err(IssueError::new(Stage::Preflight, Fault::Setup, problem))
@@ -288,7 +288,7 @@ impl Job {
             return Err(nothing_asked(&error));
         }
         self.stage(Stage::Order);
-        tracing::info!("{target}: asking {} for {}", settings.directory, list(&want));
+        tracing::info!("{target}: asking {} for {}", settings.directory, want.in_short());
         let issued = match timeout(ORDER, issuer.issue(&want, progress)).await {
             Ok(issued) => issued?,
             Err(_) => {
@@ -427,10 +427,6 @@ fn request(target: &Target, settings: &Settings, former: Option<&Bundle>) -> Ord
         profile: settings.profile.clone(),
         replaces: same_ca.and_then(Bundle::leaf).map(Replaces),
     }
-}
-
-fn list(want: &OrderRequest) -> String {
-    want.name_texts().join(", ")
 }
 
 /// What storage refused, as a reason for asking nothing of the CA.

@@ -11,7 +11,7 @@ use super::running::{ask, fail, line};
 use super::table::Table;
 use super::{print, say};
 use crate::control::{Answer, Renewal, Request};
-use crate::records::{Record, State, date, now};
+use crate::records::{Record, date, now};
 
 const HOUR: i64 = 3600;
 const DAY: i64 = 24 * HOUR;
@@ -133,7 +133,7 @@ pub(super) fn span(seconds: i64) -> String {
 /// What failed, name by name, or else keeps the order back, and when it is tried again.
 fn failure(record: &Record) -> String {
     let mut text = match &record.failure {
-        Some(failure) if record.state != State::Valid => {
+        Some(failure) => {
             let since = date(record.failing_since.unwrap_or(failure.at));
             let mut text =
                 format!("\n{} is failing since {since}, at the stage: {}\n", record.id, failure.stage);
