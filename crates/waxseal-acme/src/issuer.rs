@@ -255,7 +255,21 @@ pub struct Step {
 
 /// Where steps are told. Telling costs nothing where nobody looks on, and never waits.
 #[derive(Clone, Debug, Default)]
-pub struct Progress(Option<mpsc::UnboundedSender<Step>>, Option<Arc<Brake>>);
+pub struct Progress {
+    steps: Option<mpsc::UnboundedSender<Step>>,
+    note: Option<Note>,
+    brake: Option<Arc<Brake>>,
+}
+
+/// Takes down which stage is reached.
+#[derive(Clone)]
+struct Note(Arc<dyn Fn(Stage) + Send + Sync>);
+
+impl fmt::Debug for Note {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Note")
+    }
+}
 
 /// Stops an order at a step, for tests of what a crash there leaves behind.
 #[derive(Debug)]
@@ -273,14 +287,19 @@ impl Progress {
     /// Steps are sent to the receiver. An order has few steps, so that what is unread stays small.
     pub fn seen() -> (Self, mpsc::UnboundedReceiver<Step>) {
         let (sender, receiver) = mpsc::unbounded_channel();
-        (Self(Some(sender), None), receiver)
+        (Self { steps: Some(sender), ..Self::default() }, receiver)
+    }
+
+    /// The same, and `note` is told each stage.
+    pub(crate) fn noted(&self, note: impl Fn(Stage) + Send + Sync + 'static) -> Self {
+        Self { note: Some(Note(Arc::new(note))), ..self.clone() }
     }
 
     /// The same, stopping for ever at the first step of `stage`.
     #[must_use]
     pub fn stopping_at(mut self, stage: Stage) -> (Self, Arc<Brake>) {
         let brake = Arc::new(Brake { stage, reached: tokio::sync::Notify::new() });
-        self.1 = Some(Arc::clone(&brake));
+        self.brake = Some(Arc::clone(&brake));
         (self, brake)
     }
 
@@ -288,11 +307,14 @@ impl Progress {
     pub async fn step(&self, stage: Stage, text: impl Into<String>) {
         let text = text.into();
         tracing::debug!(stage = stage.as_str(), "{text}");
-        if let Some(sender) = &self.0 {
+        if let Some(Note(note)) = &self.note {
+            note(stage);
+        }
+        if let Some(sender) = &self.steps {
             // The one who looked on may have gone.
             let _ = sender.send(Step { stage, text });
         }
-        if let Some(brake) = self.1.as_ref().filter(|brake| brake.stage == stage) {
+        if let Some(brake) = self.brake.as_ref().filter(|brake| brake.stage == stage) {
             brake.reached.notify_one();
             std::future::pending::<()>().await;
         }

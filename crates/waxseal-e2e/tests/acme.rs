@@ -147,6 +147,12 @@ cache = "<dir>/cache"
     let said = door.wait_log("192.0.2.77: leads to 192.0.2.77");
     assert!(said.contains("public-ip"), "{said}");
     assert_eq!(pebble.counts(), (1, 1), "nothing was asked of the CA for the other");
+    let listed = cert(&ground, &["list"]).ok().out;
+    for part in
+        ["acme.other is failing since 20", "at the stage: checks", "192.0.2.77: leads to", "next attempt: 20"]
+    {
+        assert!(listed.contains(part), "{part}: {listed}");
+    }
 }
 
 #[test]

@@ -397,6 +397,25 @@ fn relay(client: &TcpStream, to: SocketAddr) {
 }
 
 #[test]
+fn while_the_ca_looks_status_says_issuing_and_at_which_stage() {
+    let ground = Ground::new();
+    let pebble = Pebble::with(&ground, Wishes { pause: Some(5), ..Wishes::default() });
+    let _behind = Fake::imap(&ground, "behind", |_| ());
+    let _door = Door::start(&ground, &pebble.door(&mine("")));
+    let config = ground.path("waxseal.toml");
+    let certificate = || {
+        let status = waxseal(&["status", "--json", "--config", config.to_str().expect("utf-8")]).ok();
+        let status: serde_json::Value = serde_json::from_str(&status.out).expect("JSON");
+        status["certificates"][0].clone()
+    };
+    within(ISSUED, "the CA's look", || (certificate()["stage"] == "validation").then_some(()));
+    assert_eq!(certificate()["state"], "issuing");
+    issued(&pebble);
+    within(ISSUED, "the end of it", || (certificate()["stage"].is_null()).then_some(()));
+    assert_eq!(certificate()["state"], "valid");
+}
+
+#[test]
 fn until_the_first_certificate_a_bootstrap_one_says_so_and_the_first_takes_over_without_a_restart() {
     let ground = Ground::new();
     // Its name server and root are there, but the CA itself is not reached yet.

@@ -121,8 +121,12 @@ impl Job {
                 return self.fail(target, None, &target.settings, nothing_asked(&error)).await;
             }
         };
+        let (noting, index) = (Arc::clone(&shared), self.index);
+        let progress = progress.noted(move |stage| {
+            noting.with(index, |state| state.stage = Some(stage));
+        });
         let done = tokio::select! {
-            done = self.work(target, &lease, urgency, progress) => done,
+            done = self.work(target, &lease, urgency, &progress) => done,
             () = keep(storage, &lease) => {
                 self.rest(REST);
                 return Outcome::Busy;
@@ -273,7 +277,6 @@ impl Job {
             );
         }
         if settings.preflight {
-            self.stage(Stage::Preflight);
             progress.step(Stage::Preflight, format!("checking {}", want.in_short())).await;
             timeout(CHECKS, issuer.preflight(&want)).await.unwrap_or_else(|_| {
                 let problem = format!("the checks did not end within {} minutes", CHECKS.as_secs() / 60);
@@ -287,7 +290,6 @@ impl Job {
             self.change(Attempts::abandon);
             return Err(nothing_asked(&error));
         }
-        self.stage(Stage::Order);
         tracing::info!("{target}: asking {} for {}", settings.directory, want.in_short());
         let issued = match timeout(ORDER, issuer.issue(&want, progress)).await {
             Ok(issued) => issued?,
@@ -310,7 +312,6 @@ impl Job {
         bundle: Bundle,
         progress: &Progress,
     ) -> Result<Outcome, IssueError> {
-        self.stage(Stage::Storage);
         progress.step(Stage::Storage, format!("storing it in {}", self.shared.storage.place())).await;
         let text = bundle
             .write()
@@ -377,10 +378,6 @@ impl Job {
         }
         tracing::warn!("{target}: next attempt in {}; other certificates are not affected", span(wait));
         Outcome::Failed(error)
-    }
-
-    fn stage(&self, stage: Stage) {
-        self.shared.with(self.index, |state| state.stage = Some(stage));
     }
 
     fn change(&self, change: impl FnOnce(&mut Attempts)) {

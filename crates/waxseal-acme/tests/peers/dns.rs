@@ -151,8 +151,11 @@ async fn a_record_that_some_server_never_shows_is_told_with_the_server() {
         dns.propagation_timeout = Duration::from_secs(1);
     }
     let party = Party::new(settings, knot.at).await;
-    let error = party.issue(&["mail.waxseal.test"]).await.expect_err("never shown");
+    let names = ["mail.waxseal.test", "ns1.waxseal.test"];
+    let error = party.issue(&names).await.expect_err("never shown");
     assert_eq!((error.stage, error.fault), (Stage::Challenge, Fault::Setup));
+    let told: Vec<_> = error.failures.iter().map(|failure| failure.name.as_deref()).collect();
+    assert_eq!(told, names.map(Some), "{error}");
     assert!(error.to_string().contains("is still not shown by"), "{error}");
     assert!(error.to_string().contains(&format!("{}:53", ground.ip)), "{error}");
     assert!(!pebble.server.log().contains("Pulled a task"));
