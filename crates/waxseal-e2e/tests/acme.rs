@@ -198,7 +198,7 @@ fn a_renewal_by_command_is_on_every_listener_within_a_second_while_a_thousand_se
 }
 
 #[test]
-fn of_twenty_certificates_one_cannot_be_proved_and_nineteen_are_served() {
+fn of_twenty_certificates_one_cannot_be_proved_and_nineteen_are_served_and_renewed() {
     let ground = Ground::new();
     let pebble = Pebble::start(&ground, LONG);
     let _behind = Fake::imap(&ground, "behind", |_| ());
@@ -216,10 +216,13 @@ fn of_twenty_certificates_one_cannot_be_proved_and_nineteen_are_served() {
     text += &table("wrong", "127.98.7.6");
     let door = Door::start(&ground, &text);
     first_certificate(&pebble);
-    for number in 0..18 {
-        let name = format!("mail{number}.example.test");
-        within(ISSUED, &name, || pebble.shown(&name, SClient::new(pebble.at(443))).1.then_some(()));
-    }
+    let names: Vec<String> =
+        (0..18).map(|number| format!("mail{number}.example.test")).chain([NAME.to_owned()]).collect();
+    let shown = |name: &String| pebble.shown(name, SClient::new(pebble.at(443)));
+    let first: Vec<String> = names
+        .iter()
+        .map(|name| within(ISSUED, name, || Some(shown(name)).filter(|(_, verified)| *verified)).0)
+        .collect();
     let said = door.wait_log("127.98.7.6: the CA did not get our answer");
     assert!(
         said.contains("validation") && said.contains("or somebody else: let the name lead to this machine"),
@@ -229,6 +232,13 @@ fn of_twenty_certificates_one_cannot_be_proved_and_nineteen_are_served() {
     assert!(listed.out.contains("mail17.example.test"), "{}", listed.out);
     assert!(listed.all().contains("the CA did not get our answer"), "{}", listed.all());
     assert_eq!(pebble.counts(), (1, 20));
+    for (name, first) in names.iter().zip(&first) {
+        let _ = cert(&ground, &["renew", name]).ok();
+        within(Duration::from_secs(1), name, || {
+            let (certificate, verified) = shown(name);
+            (verified && certificate != *first).then_some(())
+        });
+    }
 }
 
 #[test]

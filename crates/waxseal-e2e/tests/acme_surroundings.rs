@@ -296,7 +296,13 @@ fn an_update_of_ones_own_name_server_proves_wildcards_and_aliases_and_leaves_not
 
     let door = Door::start(&ground, &text);
     let _ = cert(&ground, &["renew", NAME]).ok();
-    issued(&pebble);
+    let first = issued(&pebble);
+    let _ = cert(&ground, &["renew", NAME]).ok();
+    let second = within(Duration::from_secs(1), "the new one", || {
+        let (certificate, verified) = implicit(&pebble);
+        (verified && certificate != first).then_some(certificate)
+    });
+    assert_eq!(explicit(&ground, &pebble), (second, true));
     for name in ["imap.mail.example.test", "far.example.test"] {
         assert!(pebble.shown(name, SClient::new(pebble.at(443))).1, "{name}: {}", door.log());
     }
