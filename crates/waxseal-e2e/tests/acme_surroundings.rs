@@ -92,6 +92,22 @@ fn a_web_server_that_passes_nothing_on_is_named_with_the_ways_out_and_the_ca_is_
 }
 
 #[test]
+fn a_web_server_that_passes_nothing_on_for_one_of_two_names_is_told_with_that_name() {
+    let ground = Ground::new();
+    let pebble = Pebble::with(&ground, Wishes::default());
+    let pass = ground.expand("location /.well-known/acme-challenge/ { proxy_pass http://<web>; }");
+    let other = format!("listen {}; server_name other.example.test; return 404;", pebble.at(80));
+    let _nginx = nginx(&ground, &pebble, &format!("{pass} }} server {{ {other}"));
+    let _behind = Fake::imap(&ground, "behind", |_| ());
+    let table =
+        format!("[acme.mine]\nCA\ndomains = [\"{NAME}\", \"other.example.test\"]\nchallenge = \"http-01\"\n");
+    let door = Door::start(&ground, &pebble.door(&format!("{table}{WEB}")));
+    let said = door.wait_log("other.example.test: Port 80 is held by nginx");
+    assert!(!door.log().contains(&format!("{NAME}: Port 80")), "{said}");
+    assert_eq!(pebble.counts(), (0, 0));
+}
+
+#[test]
 fn an_external_account_is_bound_and_its_key_shown_nowhere() {
     let ground = Ground::new();
     let pebble = Pebble::with(&ground, Wishes { eab: Some(EAB), ..Wishes::default() });

@@ -1,5 +1,6 @@
 //! Whether each name leads to this machine, and whether what a CA would ask for there is answered by us.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -61,7 +62,7 @@ pub(crate) trait Dial: Send + Sync {
 impl Preflight<'_> {
     pub(super) async fn reach(&self, names: &[Name]) -> Vec<Failure> {
         let mut failures = Vec::new();
-        let mut dialled: Vec<IpAddr> = Vec::new();
+        let mut dialled: BTreeMap<IpAddr, Vec<&Name>> = BTreeMap::new();
         // Unknown where the process may not ask the kernel (AF_NETLINK), as in a sandbox: then nothing can be compared.
         let local = self.machine.addresses().inspect_err(|error| {
             tracing::warn!("the addresses of this machine cannot be found out ({error}): whether names lead here is not checked");
@@ -79,19 +80,28 @@ impl Preflight<'_> {
             let stray = local.as_ref().ok().and_then(|local| strays(name, &addresses, local, &ours));
             failures.extend(stray.map(|problem| about(name, problem)));
             // What lies behind a router may not be reachable at its outer address from inside.
-            dialled.extend(addresses.into_iter().filter(here));
+            for ip in addresses.into_iter().filter(here) {
+                dialled.entry(ip).or_default().push(name);
+            }
         }
-        dialled.sort_unstable();
-        dialled.dedup();
-        // Asked by a name as a CA would say it: what stands before us may pass on by that.
-        let Some(first) = names.first() else { return failures };
-        for ip in dialled {
-            let problem = match self.settings.challenge {
-                ChallengeKind::Http01 => self.http_problem(ip, &first.to_string()).await,
-                ChallengeKind::TlsAlpn01 => self.tls_problem(ip, first).await,
-                ChallengeKind::Dns01 => None,
-            };
-            failures.extend(problem.map(whole));
+        for (ip, names) in dialled {
+            // Asked by name as a CA would: what stands before us may pass on by that.
+            for (at, name) in names.into_iter().enumerate() {
+                let problem = match self.settings.challenge {
+                    ChallengeKind::Http01 => self.http_problem(ip, &name.to_string()).await,
+                    ChallengeKind::TlsAlpn01 => self.tls_problem(ip, name).await,
+                    ChallengeKind::Dns01 => None,
+                };
+                match problem {
+                    None => {}
+                    // Whatever the name: the others would be told the same.
+                    Some(problem) if at == 0 => {
+                        failures.push(whole(problem));
+                        break;
+                    }
+                    Some(problem) => failures.push(about(name, problem)),
+                }
+            }
         }
         // A program in the way is in the way at all addresses: once is enough.
         failures.dedup();
