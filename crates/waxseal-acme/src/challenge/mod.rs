@@ -100,12 +100,23 @@ impl Proofs {
         Ok(())
     }
 
+    /// Takes a record for set that an earlier attempt may have set.
+    pub(crate) async fn note_record(&mut self, name: &Name, value: &str) {
+        let Some(dns) = &self.dns else { return };
+        match dns.record(name, value).await {
+            Ok(record) => self.posted.push(Posted::Record(record, Certainty::Perhaps, name.clone())),
+            Err(error) => {
+                tracing::debug!(%error, "{name}: whether a record was left behind cannot be found out");
+            }
+        }
+    }
+
     /// Waits until a CA would see everything, for all records at once. What is not seen is told name by name.
     pub(crate) async fn settle(&self) -> Result<(), IssueError> {
         let Some(dns) = &self.dns else { return Ok(()) };
         let mut waits = JoinSet::new();
         for posted in &self.posted {
-            if let Posted::Record(record, _, name) = posted {
+            if let Posted::Record(record, Certainty::Set, name) = posted {
                 let (dns, record, name) = (Arc::clone(dns), record.clone(), name.clone());
                 waits.spawn(async move {
                     let seen = dns.wait_until_seen(&record).await;

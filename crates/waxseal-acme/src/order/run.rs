@@ -47,7 +47,15 @@ macro_rules! with_fresh_nonce {
 }
 pub(super) use with_fresh_nonce;
 
-/// One order under way.
+/// An order at the CA.
+struct UnderWay {
+    order: Order,
+    pending: Pending,
+    /// Whether it was placed by an earlier attempt, which may have left something behind.
+    resumed: bool,
+}
+
+/// One attempt at a certificate.
 pub(super) struct Run<'a> {
     pub(super) issuer: &'a AcmeIssuer,
     pub(super) want: &'a OrderRequest,
@@ -61,7 +69,7 @@ impl Run<'_> {
         let accounts = self.issuer.accounts();
         self.step(Stage::Account, format!("using the account at {}", self.directory.url)).await;
         let mut open = accounts.open(&self.directory).await?;
-        let (order, pending) = match self.order(&open).await {
+        let under_way = match self.order(&open).await {
             Err(Refusal::NoAccount) => {
                 tracing::warn!(
                     "{} does not know our account any more; registering again",
@@ -73,7 +81,7 @@ impl Run<'_> {
             }
             done => done.map_err(Refusal::told)?,
         };
-        let issued = self.follow(order, &pending).await;
+        let issued = self.follow(under_way).await;
         if issued.as_ref().is_err_and(ends_order) {
             self.place.forget().await;
         }
@@ -85,7 +93,7 @@ impl Run<'_> {
     }
 
     /// The order that is under way, else a new one.
-    async fn order(&self, open: &Open) -> Result<(Order, Pending), Refusal> {
+    async fn order(&self, open: &Open) -> Result<UnderWay, Refusal> {
         if let Some(mut pending) = self.place.read(&self.directory.url, self.want).await? {
             if pending.url.is_none() {
                 pending.url = self.lost(open).await?;
@@ -94,7 +102,7 @@ impl Run<'_> {
             if let Some(url) = &pending.url
                 && let Some(order) = self.resume(&open.account, url).await?
             {
-                return Ok((order, pending));
+                return Ok(UnderWay { order, pending, resumed: true });
             }
             self.place.forget().await;
         }
@@ -122,7 +130,7 @@ impl Run<'_> {
         pending.url = Some(order.url().to_owned());
         self.place.forget_siblings(self.want, order.url()).await?;
         self.place.keep(&pending).await?;
-        Ok((order, pending))
+        Ok(UnderWay { order, pending, resumed: false })
     }
 
     /// The order that an earlier process left; `None` when nothing can come of it any more.
@@ -210,14 +218,18 @@ impl Run<'_> {
     }
 
     /// From an order, in whatever state, to the certificate.
-    async fn follow(&self, mut order: Order, pending: &Pending) -> Result<Issued, IssueError> {
-        if order.state().status == OrderStatus::Pending {
-            let mut proofs = Proofs::new(Arc::clone(&self.issuer.answers), self.issuer.dns_01.clone());
-            let proved = self.prove(&mut order, &mut proofs).await;
-            // Before anything else, so that nothing stays behind that a CA might ask for no more.
-            proofs.withdraw().await;
-            proved?;
+    async fn follow(&self, UnderWay { mut order, pending, resumed }: UnderWay) -> Result<Issued, IssueError> {
+        let mut proofs = Proofs::new(Arc::clone(&self.issuer.answers), self.issuer.dns_01.clone());
+        if resumed {
+            self.note_former(&mut order, &mut proofs).await;
         }
+        let proved = match order.state().status {
+            OrderStatus::Pending => self.prove(&mut order, &mut proofs).await,
+            _ => Ok(()),
+        };
+        // Before anything else, so that nothing stays behind that a CA might ask for no more.
+        proofs.withdraw().await;
+        proved?;
         if order.state().status == OrderStatus::Ready {
             self.step(Stage::Finalize, "all names are proved; asking for the certificate".to_owned()).await;
             let csr = key::request(&self.want.names, &pending.key)

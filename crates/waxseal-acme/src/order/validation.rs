@@ -35,6 +35,26 @@ impl Run<'_> {
         self.wait_for_outcome(order, kind, &mut failed).await
     }
 
+    /// Notes the TXT records of names that are proved already: whoever set them may have been killed before they were
+    /// removed. Those of the others are set again, and noted then.
+    pub(super) async fn note_former(&self, order: &mut Order, proofs: &mut Proofs) {
+        let kind = self.issuer.settings.challenge;
+        if kind != ChallengeKind::Dns01 {
+            return;
+        }
+        let mut authorizations = order.authorizations();
+        while let Some(authorization) = authorizations.next().await {
+            let Ok(mut authorization) = authorization else { return };
+            let name = Name::parse(&authorization.identifier().to_string());
+            if authorization.status == AuthorizationStatus::Pending {
+                continue;
+            }
+            if let (Ok(name), Some(challenge)) = (name, authorization.challenge(kind_of(kind))) {
+                proofs.note_record(&name, &challenge.key_authorization().dns_value()).await;
+            }
+        }
+    }
+
     async fn post_answers(
         &self,
         order: &mut Order,

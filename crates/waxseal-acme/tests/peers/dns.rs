@@ -161,10 +161,8 @@ async fn a_record_that_some_server_never_shows_is_told_with_the_server() {
     assert!(!pebble.server.log().contains("Pulled a task"));
 }
 
-#[tokio::test]
-async fn a_command_sets_records_and_is_called_to_clean_up() {
-    let ground = Ground::new();
-    let pebble = Pebble::start(&ground, &Wishes::default());
+/// A command that sets records in the CA's own name server, and where it writes down what it was called for.
+fn hook(ground: &Ground, pebble: &Pebble) -> (DnsProvider, std::path::PathBuf) {
     let log = ground.path("hook.log");
     let hook = format!(
         "#!/bin/sh\nprintf '%s %s\\n' \"$1\" \"$2\" >>{}\nverb=set; [ \"$1\" = cleanup ] && verb=clear\ncurl -sf http://{}/$verb-txt -d \"{{\\\"host\\\":\\\"$2.\\\",\\\"value\\\":\\\"$3\\\"}}\"\n",
@@ -173,7 +171,47 @@ async fn a_command_sets_records_and_is_called_to_clean_up() {
     );
     let hook = ground.write("hook", &hook);
     let command = vec!["/bin/sh".to_owned(), hook.display().to_string()];
-    let provider = DnsProvider::Exec { command, timeout: Duration::from_secs(5) };
+    (DnsProvider::Exec { command, timeout: Duration::from_secs(5) }, log)
+}
+
+#[tokio::test]
+async fn what_the_killed_may_have_left_behind_of_an_order_is_removed_by_whoever_goes_on_with_it() {
+    let ground = Ground::new();
+    let pebble = Pebble::start(&ground, &Wishes::default());
+    let (provider, log) = hook(&ground, &pebble);
+    let party = Party::new(by_dns(&pebble, provider), pebble.resolver).await;
+    let names = ["mail.waxseal.test"];
+    let want = party.want(&names, KeyType::EcdsaP256);
+    let calls = || {
+        std::fs::read_to_string(&log)
+            .expect("the hook's log")
+            .replace("_acme-challenge.mail.waxseal.test", "it")
+    };
+    for (stage, expected) in [
+        (Stage::Validation, "present it\n"),
+        // Set again: nobody knows how far the first had come.
+        (Stage::Finalize, "present it\npresent it\ncleanup it\n"),
+    ] {
+        let issuer = party.issuer();
+        let (progress, brake) = Progress::unseen().stopping_at(stage);
+        let mut order = Box::pin(issuer.issue(&want, &progress));
+        tokio::select! {
+            done = &mut order => panic!("went on: {done:?}"),
+            () = brake.reached() => {}
+        }
+        // The killed clean up after nothing.
+        std::mem::forget(order);
+        assert_eq!(calls(), expected);
+    }
+    party.issue(&names).await.expect("a certificate");
+    assert_eq!(calls(), "present it\npresent it\ncleanup it\ncleanup it\n", "all names were proved already");
+}
+
+#[tokio::test]
+async fn a_command_sets_records_and_is_called_to_clean_up() {
+    let ground = Ground::new();
+    let pebble = Pebble::start(&ground, &Wishes::default());
+    let (provider, log) = hook(&ground, &pebble);
     let party = Party::new(by_dns(&pebble, provider), pebble.resolver).await;
     party.issue(&["mail.waxseal.test", "*.mail.waxseal.test"]).await.expect("a certificate");
     let calls = std::fs::read_to_string(log).expect("the hook's log");
