@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::{sleep, timeout};
-use waxseal_storage::{Guard, Lease, Storage, StorageError};
+use waxseal_storage::{Guard, Key, Lease, Storage, StorageError, keys};
 use zeroize::Zeroizing;
 
 use super::Shared;
@@ -36,6 +36,8 @@ const REST: i64 = 30;
 const BREATH: i64 = 1;
 /// After how many seconds a lease that could not be taken is tried again.
 pub(super) const FAULT: i64 = 300;
+/// Most certificates of other names that are looked through for a key that is to be kept.
+const MAX_PREDECESSORS: usize = 1000;
 
 /// How much is brushed aside.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -268,7 +270,12 @@ impl Job {
             let problem = format!("there is no issuer for acme.{}", settings.id);
             return Err(IssueError::new(Stage::Preflight, Fault::Internal, problem));
         };
-        let want = request(target, settings, former.as_ref());
+        let key = match &former {
+            _ if !target.settings.reuse_key => None,
+            Some(former) => Some(Zeroizing::new(former.key.to_string())),
+            None => self.predecessors_key(target).await,
+        };
+        let want = request(target, settings, former.as_ref(), key);
         if settings.id != target.settings.id {
             tracing::warn!(
                 "{target}: turning to acme.{}, as acme.{} keeps failing or wants to be left alone",
@@ -302,6 +309,29 @@ impl Job {
         let bundle = Bundle::check(issued, &target.names, &settings.directory, now)
             .map_err(|error| IssueError::new(Stage::Download, Fault::Ca, error.to_string()))?;
         self.save(target, lease, bundle, progress).await
+    }
+
+    /// The key of the certificate that has most of these names, where some were added or left out since: what is kept for
+    /// DANE is the key, whatever the names (RFC 7671 section 5.1).
+    async fn predecessors_key(&self, target: &Target) -> Option<Zeroizing<String>> {
+        let storage = &*self.shared.storage;
+        let names: Vec<String> = target.names.iter().map(ToString::to_string).collect();
+        let kind = format!("/{}", target.key_type);
+        let stored = storage.list(&Key::new(keys::CERTIFICATES).ok()?).await.ok()?;
+        let mut best: Option<(usize, Bundle)> = None;
+        for place in stored.into_iter().filter(|place| place.as_str().ends_with(&kind)).take(MAX_PREDECESSORS)
+        {
+            let Ok(Some(stored)) = storage.get(&place).await else { continue };
+            let Ok(bundle) = Bundle::read(&stored.value) else { continue };
+            let common = bundle.names.iter().filter(|name| names.contains(name)).count();
+            let rank = |common: usize, bundle: &Bundle| (common, bundle.obtained);
+            if common > 0
+                && best.as_ref().is_none_or(|(most, other)| rank(*most, other) < rank(common, &bundle))
+            {
+                best = Some((common, bundle));
+            }
+        }
+        best.map(|(_, bundle)| bundle.key)
     }
 
     /// Stores a certificate, then that the attempt succeeded. One that cannot be stored is kept for the next turn.
@@ -413,14 +443,17 @@ async fn keep(storage: &dyn Storage, lease: &Lease) {
     }
 }
 
-fn request(target: &Target, settings: &Settings, former: Option<&Bundle>) -> OrderRequest {
+fn request(
+    target: &Target,
+    settings: &Settings,
+    former: Option<&Bundle>,
+    reuse_key: Option<Zeroizing<String>>,
+) -> OrderRequest {
     let same_ca = former.filter(|former| former.directory == settings.directory);
     OrderRequest {
         names: target.names.clone(),
         key_type: target.key_type,
-        reuse_key: former
-            .filter(|_| target.settings.reuse_key)
-            .map(|former| Zeroizing::new(former.key.to_string())),
+        reuse_key,
         profile: settings.profile.clone(),
         replaces: same_ca.and_then(Bundle::leaf).map(Replaces),
     }

@@ -340,6 +340,27 @@ async fn each_key_type_has_its_certificate_and_a_key_is_kept_where_wanted() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_key_that_is_to_be_kept_is_kept_when_a_name_is_added() {
+    let (clock, storage) = (clock(), memory());
+    let ca = FakeCa::new(&clock, 90);
+    let of = |reuse_key, names: &[&str]| wanted(vec![Settings { reuse_key, ..settings("le", names) }]);
+    let mut keys = Vec::new();
+    for (reuse, names) in [
+        (true, &["mail.example.org"][..]),
+        (true, &["mail.example.org", "imap.example.org"]),
+        (true, &["other.example.org"]),
+        (false, &["mail.example.org", "pop3.example.org"]),
+    ] {
+        let targets = of(reuse, names);
+        let _renewer = start(&storage, &targets, &ca, &clock).await;
+        pass(10).await;
+        keys.push(bundle(&*storage, &targets[0]).await.expect("there").key);
+    }
+    assert_eq!(keys[0], keys[1], "one name is the same");
+    assert!(keys[2] != keys[0] && keys[3] != keys[0], "no name is the same, or a new key is wanted");
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_emergency_is_noticed_and_renewed_within_the_hour() {
     let (clock, storage) = (clock(), memory());
     let ca = FakeCa::new(&clock, 90);
