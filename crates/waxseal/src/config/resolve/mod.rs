@@ -54,7 +54,8 @@ pub(super) fn resolve(
     let listeners = listeners(&written, &upstreams, own, source, problems);
     let acme = acme::acme(&written.acme, &listeners, source, &mut settings, problems);
     let certificates = certificates(&written, once.hostname.as_deref(), source, &mut settings, problems);
-    acme::beside(&acme, &certificates, &written.acme, problems);
+    acme::by_hand(&acme, &certificates, &written.acme, problems);
+    acme::several_defaults(&acme, &certificates, &written.acme, problems);
     served(&listeners, &written, &certificates, problems);
     let (certificates, identities) =
         certificates.into_iter().map(|certificate| (certificate.spec, certificate.entry)).unzip();

@@ -3,7 +3,7 @@
 mod provider;
 mod together;
 
-pub(super) use self::together::beside;
+pub(super) use self::together::{by_hand, several_defaults};
 
 use std::net::IpAddr;
 use std::ops::RangeInclusive;

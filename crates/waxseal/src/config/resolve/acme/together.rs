@@ -9,6 +9,7 @@ use crate::config::model::{Acme, Listener, Security};
 use crate::config::problem::Problems;
 use crate::config::reader::{Located, Named};
 use crate::config::resolve::certificate::Certificate;
+use crate::config::values::Word;
 use crate::config::words::suggest;
 
 /// Whether the `acme` to turn to is there, and another.
@@ -32,58 +33,62 @@ pub(super) fn fallback(
     }
 }
 
-/// What certificates by hand settle already: names of theirs, which are not ordered, and which is the default.
-pub(in crate::config::resolve) fn beside(
+/// Names that a certificate by hand has already: none is ordered for them.
+pub(in crate::config::resolve) fn by_hand(
     all: &[Acme],
     certificates: &[Certificate],
     written: &Named<file::Acme>,
     problems: &mut Problems,
 ) {
-    let is_rsa = |kind: &KeyKind| matches!(kind, KeyKind::Rsa(_));
-    let by_hand = certificates.iter().filter(|certificate| certificate.entry.default).map(|certificate| {
-        let entry = &certificate.entry;
-        (format!("certificate `{}`", entry.id), is_rsa(entry.identity.key_kind()))
-    });
-    let mut defaults: Vec<(String, bool)> = by_hand.collect();
     for acme in all {
-        let settings = &acme.settings;
-        let Some((_, table)) = written.tables.iter().find(|(name, _)| *name.value == *settings.id) else {
-            continue;
-        };
-        for name in &settings.names {
+        for name in &acme.settings.names {
             let has = |certificate: &&Certificate| is_covered(name, certificate.entry.identity.names());
-            if let Some(certificate) = certificates.iter().find(has) {
-                let span = table.value.domains.as_ref().map(|list| {
-                    let word =
-                        list.value.iter().find(|word| Name::parse(word.value.as_str()).as_ref() == Ok(name));
-                    word.map_or_else(|| list.span.clone(), |word| word.span.clone())
-                });
-                let id = &certificate.entry.id;
-                problems
-                    .warning(
-                        span,
-                        format!("certificate `{id}` has {name} already, and none is ordered for it"),
-                    )
-                    .help(format!("remove [certificate.{id}], or leave the name out here"));
-            }
-        }
-        let kinds: Vec<bool> = settings
-            .key_types
-            .iter()
-            .map(|kind| matches!(kind, KeyType::Rsa2048 | KeyType::Rsa4096))
-            .collect();
-        if settings.default {
-            if let Some((other, _)) = defaults.iter().find(|(_, rsa)| kinds.contains(rsa)) {
-                problems
-                    .error(
-                        table.value.default.as_ref().map(|default| default.key.clone()),
-                        format!("{other} is the default already"),
-                    )
-                    .help("leave `default = true` to one of them");
-            }
-            defaults.extend(kinds.into_iter().map(|rsa| (format!("acme `{}`", settings.id), rsa)));
+            let Some(certificate) = certificates.iter().find(has) else { continue };
+            let id = &certificate.entry.id;
+            let span = table(acme, written).and_then(|table| table.domains.as_ref()).map(|list| {
+                let is_it = |word: &&Located<Word>| Name::parse(word.value.as_str()).as_ref() == Ok(name);
+                list.value.iter().find(is_it).map_or_else(|| list.span.clone(), |word| word.span.clone())
+            });
+            problems
+                .warning(span, format!("certificate `{id}` has {name} already, and none is ordered for it"))
+                .help(format!("remove [certificate.{id}], or leave the name out here"));
         }
     }
+}
+
+/// Which of several would be the default is not to be guessed; an RSA and an ECDSA one are none too many.
+pub(in crate::config::resolve) fn several_defaults(
+    all: &[Acme],
+    certificates: &[Certificate],
+    written: &Named<file::Acme>,
+    problems: &mut Problems,
+) {
+    let by_hand = certificates.iter().map(|certificate| &certificate.entry).filter(|entry| entry.default);
+    // What they are called, and whether they are RSA.
+    let mut defaults: Vec<(String, bool)> = by_hand
+        .map(|entry| {
+            let is_rsa = matches!(entry.identity.key_kind(), KeyKind::Rsa(_));
+            (format!("certificate `{}`", entry.id), is_rsa)
+        })
+        .collect();
+    for acme in all.iter().filter(|acme| acme.settings.default) {
+        let kinds = acme.settings.key_types.iter();
+        let kinds: Vec<bool> =
+            kinds.map(|kind| matches!(kind, KeyType::Rsa2048 | KeyType::Rsa4096)).collect();
+        if let Some((other, _)) = defaults.iter().find(|(_, is_rsa)| kinds.contains(is_rsa)) {
+            let default = table(acme, written).and_then(|table| table.default.as_ref());
+            problems
+                .error(default.map(|default| default.key.clone()), format!("{other} is the default already"))
+                .help("leave `default = true` to one of them, or to one with RSA and one with ECDSA");
+        }
+        defaults.extend(kinds.into_iter().map(|is_rsa| (format!("acme `{}`", acme.settings.id), is_rsa)));
+    }
+}
+
+/// The table that became `acme`.
+fn table<'w>(acme: &Acme, written: &'w Named<file::Acme>) -> Option<&'w file::Acme> {
+    let found = written.tables.iter().find(|(name, _)| *name.value == *acme.settings.id);
+    found.map(|(_, table)| &table.value)
 }
 
 /// Tables that turn to one another in a circle, all for the same names: each would leave the names to the one before it.
@@ -107,8 +112,7 @@ pub(super) fn circles(all: &[Acme], written: &Named<file::Acme>, problems: &mut 
             _ => false,
         };
         if closed && circle.windows(2).all(left) {
-            let table = written.tables.iter().find(|(name, _)| *name.value == *one.settings.id);
-            let span = table.and_then(|(_, table)| Some(table.value.fallback.as_ref()?.span.clone()));
+            let span = table(one, written).and_then(|table| Some(table.fallback.as_ref()?.span.clone()));
             let names: Vec<&str> = circle.iter().map(|acme| &*acme.settings.id).collect();
             problems
                 .error(
@@ -168,8 +172,7 @@ pub(super) fn provable(all: &[Acme], written: &Named<file::Acme>, problems: &mut
         let Some(other) = all.iter().find(|other| other.settings.id == *id) else { continue };
         let names: Vec<String> = settings.names.iter().map(ToString::to_string).collect();
         let Err(errors) = parse_names(&names, other.settings.challenge) else { continue };
-        let table = written.tables.iter().find(|(name, _)| name.value == *settings.id);
-        let span = table.and_then(|(_, table)| Some(table.value.fallback.as_ref()?.span.clone()));
+        let span = table(acme, written).and_then(|table| Some(table.fallback.as_ref()?.span.clone()));
         for (_, error) in errors {
             problems
                 .warning(span.clone(), format!("acme `{id}` cannot stand in: {error}"))
@@ -186,12 +189,13 @@ pub(super) fn twice(all: &[Acme], written: &Named<file::Acme>, problems: &mut Pr
             let related =
                 one.fallback.as_ref() == Some(&other.id) || other.fallback.as_ref() == Some(&one.id);
             let common = one.names.iter().find(|name| other.names.contains(name));
-            let span = written.tables.iter().find(|(name, _)| *name.value == *other.id);
             if let (Some(common), false) = (common, related) {
-                let domains =
-                    span.and_then(|(_, table)| table.value.domains.as_ref()).map(|list| list.span.clone());
+                let domains = table(later, written).and_then(|table| table.domains.as_ref());
                 problems
-                    .error(domains, format!("{common} stands in acme `{}` already", one.id))
+                    .error(
+                        domains.map(|list| list.span.clone()),
+                        format!("{common} stands in acme `{}` already", one.id),
+                    )
                     .help("leave it to one of them");
             }
         }
