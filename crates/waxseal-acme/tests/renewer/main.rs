@@ -22,6 +22,25 @@ async fn bundle(storage: &dyn Storage, target: &Target) -> Option<Bundle> {
     Some(Bundle::read(&stored.value).expect("a bundle"))
 }
 
+/// An order of a certificate for `names`, with nothing special about it.
+fn request(names: Vec<waxseal_acme::Name>) -> waxseal_acme::OrderRequest {
+    waxseal_acme::OrderRequest {
+        names,
+        key_type: KeyType::EcdsaP256,
+        reuse_key: None,
+        profile: None,
+        replaces: None,
+    }
+}
+
+/// `storage`, which takes no certificates for now.
+fn refusing_certificates(storage: &Arc<dyn Storage>) -> Arc<Breaking> {
+    let breaking = Breaking::new(Arc::clone(storage), usize::MAX);
+    *breaking.refused_below.lock().expect("whole") = Some(Key::new("certificates").expect("a key"));
+    breaking.refuses.store(true, Ordering::Relaxed);
+    breaking
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_certificate_is_ordered_at_once_and_renewed_for_a_year() {
     let (clock, storage) = (clock(), memory());
@@ -409,9 +428,7 @@ async fn a_storage_that_is_full_costs_no_order_and_is_told() {
 async fn a_certificate_that_cannot_be_stored_is_kept_and_not_ordered_again() {
     let (clock, storage) = (clock(), memory());
     let ca = FakeCa::new(&clock, 90);
-    let breaking = Breaking::new(Arc::clone(&storage), usize::MAX);
-    *breaking.refused_below.lock().expect("whole") = Some(Key::new("certificates").expect("a key"));
-    breaking.refuses.store(true, Ordering::Relaxed);
+    let breaking = refusing_certificates(&storage);
     let shared: Arc<dyn Storage> = Arc::clone(&breaking) as _;
     let targets = wanted(vec![settings("le", &["mail.example.org"])]);
     let renewer = start(&shared, &targets, &ca, &clock).await;
@@ -428,21 +445,13 @@ async fn a_certificate_that_cannot_be_stored_is_kept_and_not_ordered_again() {
 async fn a_certificate_that_could_not_be_stored_gives_way_to_a_newer_one_of_another_process() {
     let (clock, storage) = (clock(), memory());
     let ca = FakeCa::new(&clock, 90);
-    let breaking = Breaking::new(Arc::clone(&storage), usize::MAX);
-    *breaking.refused_below.lock().expect("whole") = Some(Key::new("certificates").expect("a key"));
-    breaking.refuses.store(true, Ordering::Relaxed);
+    let breaking = refusing_certificates(&storage);
     let shared: Arc<dyn Storage> = Arc::clone(&breaking) as _;
     let targets = wanted(vec![settings("le", &["mail.example.org"])]);
     let renewer = start(&shared, &targets, &ca, &clock).await;
     pass(60).await;
     assert_eq!(renewer.status()[0].failure.as_ref().map(|failure| failure.stage), Some(Stage::Storage));
-    let issued = ca.certify(&waxseal_acme::OrderRequest {
-        names: targets[0].names.clone(),
-        key_type: KeyType::EcdsaP256,
-        reuse_key: None,
-        profile: None,
-        replaces: None,
-    });
+    let issued = ca.certify(&request(targets[0].names.clone()));
     let newer = Bundle::check(issued, &targets[0].names, CA, clock.now()).expect("fits");
     let text = newer.write().expect("text");
     storage.put(&targets[0].certificate, &text, waxseal_storage::Guard::Always).await.expect("stored");
@@ -456,20 +465,8 @@ async fn a_certificate_for_other_names_is_not_taken() {
     let (clock, storage) = (clock(), memory());
     let ca = FakeCa::new(&clock, 90);
     let targets = wanted(vec![settings("le", &["mail.example.org"])]);
-    let other = ca.certify(&waxseal_acme::OrderRequest {
-        names: vec![waxseal_acme::Name::parse("evil.example.org").expect("a name")],
-        key_type: KeyType::EcdsaP256,
-        reuse_key: None,
-        profile: None,
-        replaces: None,
-    });
-    let strange = ca.certify(&waxseal_acme::OrderRequest {
-        names: targets[0].names.clone(),
-        key_type: KeyType::EcdsaP256,
-        reuse_key: None,
-        profile: None,
-        replaces: None,
-    });
+    let other = ca.certify(&request(vec![waxseal_acme::Name::parse("evil.example.org").expect("a name")]));
+    let strange = ca.certify(&request(targets[0].names.clone()));
     let check =
         |issued| Bundle::check(issued, &targets[0].names, CA, T).map(drop).map_err(|error| error.to_string());
     let text = check(other.clone()).expect_err("another name");
