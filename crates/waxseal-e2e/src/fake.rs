@@ -99,6 +99,8 @@ impl Fake {
     pub fn imap(ground: &Ground, name: &str, heard: impl Fn(&str) + Send + Sync + 'static) -> Self {
         Self::start(ground, name, move |mut wire| {
             wire.say("* OK [CAPABILITY IMAP4rev1 ID IDLE LITERAL+ SASL-IR AUTH=PLAIN] behind ready");
+            // Sessions are held idle for as long as a test takes, on a slow machine too: they are the client's to end.
+            wire.socket().set_read_timeout(None).expect("no read timeout");
             while let Ok(Some(line)) = wire.try_line() {
                 heard(&line);
                 let mut words = line.split(' ');
